@@ -1,0 +1,283 @@
+"""What can be chosen: the network (ModelConfig) and its training (TrainConfig), as frozen data with named presets."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+
+
+class InputError(ValueError):
+    """Bad input from outside: its text is one line that says what is wrong and what to do about it."""
+
+
+@dataclass(frozen=True)
+class Conv:
+    """One convolutional layer and what follows it.
+
+    `then` lists, in order, what is done to its output: "activation", "norm" (across maps), "within_norm" (within each
+    map), "pool". The order is data because the paper and the authors' source differ in it.
+    """
+
+    kernels: int  # over all towers
+    size: int  # pixels on a side
+    stride: int = 1
+    padding: int = 0  # zeros on every side
+    overhang: int = 0  # more zeros right and bottom, where the last window hangs over the image
+    reads_all_towers: bool = False  # else a kernel sees the maps of its own tower only
+    std: float = 0.01  # of the initial weights, for init="normal"
+    bias: float = 0.0  # initial
+    then: tuple[str, ...] = ("activation",)
+
+
+@dataclass(frozen=True)
+class Norm:
+    """Local response normalisation across maps (section 3.3), or "none"."""
+
+    kind: str = "sum"  # "sum": the paper's formula; "average": alpha / size, as the authors' source; "none"
+    size: int = 5
+    alpha: float = 1e-4
+    beta: float = 0.75
+    k: float = 2.0
+    stays_in_tower: bool = True  # the window ends at the tower's edge
+
+
+@dataclass(frozen=True)
+class WithinNorm:
+    """Normalisation within each map over a square neighbourhood: in the authors' source, not in the paper."""
+
+    size: int = 5
+    alpha: float = 0.001  # divided by size squared
+    beta: float = 0.75
+    k: float = 1.0
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Max pooling (section 3.4); it overlaps where size > stride."""
+
+    size: int = 3
+    stride: int = 2
+    round_up: bool = True  # a last window may hang over the border, as in the authors' source
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network, whole. `ModelConfig.preset("paper", dropout=0.3, conv1={"kernels": 64})`.
+
+    Raises InputError for a name, type or value that does not fit.
+    """
+
+    name: str
+    image_size: int  # pixels on a side of the (cropped) input
+    classes: int
+    conv1: Conv | None  # None: the layer does not exist, as in the experiments of section 7
+    conv2: Conv | None
+    conv3: Conv | None
+    conv4: Conv | None
+    conv5: Conv | None
+    conv6: Conv | None = None  # the pre-trained networks of table 2 have a sixth
+    towers: int = 2
+    activation: str = "relu"  # "relu", "tanh", "sigmoid" or "identity"
+    norm: Norm = field(default_factory=Norm)
+    within_norm: WithinNorm = field(default_factory=WithinNorm)
+    pool: Pool = field(default_factory=Pool)
+    hidden: tuple[int, ...] = (4096, 4096)  # fully connected layers below the classifier, units over all towers
+    hidden_reads_all_towers: bool = True
+    dropout: float = 0.5  # share of units dropped
+    dropout_on: str = "outputs"  # of the hidden layers, or "inputs"
+    dropout_scale: str = "test"  # "test": outputs x (1 - dropout) when testing; "train": outputs / (1 - dropout) when training
+    init: str = "normal"  # "normal": N(0, std); "he": N(0, sqrt(2 / fan-in)); "torch": the library's own
+    hidden_std: float = 0.01
+    hidden_bias: float = 1.0
+    classifier_std: float = 0.01
+    pixel_std: float = 1.0  # the input is (pixels - mean image) / pixel_std, pixels in 0 to 255
+
+    def __post_init__(self):
+        _check(self)
+        one_of("activation", self.activation, ("relu", "tanh", "sigmoid", "identity"))
+        one_of("norm.kind", self.norm.kind, ("sum", "average", "none"))
+        one_of("dropout_on", self.dropout_on, ("outputs", "inputs"))
+        one_of("dropout_scale", self.dropout_scale, ("test", "train"))
+        one_of("init", self.init, ("normal", "he", "torch"))
+        positive(self, "image_size", "classes", "towers", "pixel_std")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"dropout is the share of units dropped, 0 <= dropout < 1, not {self.dropout}")
+        if self.norm.size < 1 or self.norm.size % 2 == 0:
+            raise InputError(f"norm.size must be odd (n adjacent maps with one in the middle), not {self.norm.size}")
+        if not self.convs:
+            raise InputError("the network needs at least one convolutional layer")
+        for name, conv in self.convs:
+            positive(conv, "kernels", "size", "stride", where=name)
+            for step in conv.then:
+                one_of(f"{name}.then", step, ("activation", "norm", "within_norm", "pool"))
+            if conv.kernels % self.towers:
+                raise InputError(f"{name}.kernels = {conv.kernels} does not divide among {self.towers} towers")
+        for units in self.hidden:
+            if units < 1 or units % self.towers:
+                raise InputError(f"hidden: {units} units do not divide among {self.towers} towers")
+
+    @property
+    def convs(self) -> tuple[tuple[str, Conv], ...]:
+        """The convolutional layers that exist, by name, in order."""
+        layers = ((f"conv{i}", getattr(self, f"conv{i}")) for i in range(1, 7))
+        return tuple((name, conv) for name, conv in layers if conv is not None)
+
+    @classmethod
+    def preset(cls, name: str, **overrides) -> "ModelConfig":
+        """A preset by name with fields replaced; a dict replaces fields of a nested part."""
+        from .presets import MODELS
+
+        one_of("model preset", name, MODELS)
+        return merge(MODELS[name], overrides)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "ModelConfig":
+        """Inverse of dataclasses.asdict, for checkpoints and records."""
+        return _build(cls, values)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train: data set, augmentation, update rule, schedule, device settings. Defaults are the paper's."""
+
+    name: str = "paper"
+    data: str = "imagenet"  # a source (photos10, cifar10, imagenette, imagenet, folder:PATH) or a packed set's folder
+    epochs: int = 90
+    batch_size: int = 128
+    seed: int = 0
+    # augmentation (section 4.1); the crop is the model's image_size
+    random_crop: bool = True
+    mirror: bool = True
+    images_per_draw: int = 1  # the 2012 source makes one crop-and-mirror draw for every 32 images
+    colour_noise: str = "eigenvalue"  # "eigenvalue": section 4.1; "deviation": the 2012 source; "none"
+    colour_sigma: float = 0.1
+    # update rule (section 5)
+    lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 0.0005
+    decay_biases: bool = True
+    bias_lr: float | None = None  # a fixed rate for biases, as in the 2012 source; None: the same as weights
+    bias_lr_conv12: float | None = None  # the same, for conv1 and conv2
+    schedule: str = "plateau"  # "plateau", "run_2012", "one_cycle" or "constant"
+    patience: int = 5  # plateau: epochs without a better validation error before lr / 10
+    drops: int = 3  # plateau: how often lr is divided by 10
+    warmup: float = 0.2  # one_cycle: share of training in which lr rises to its peak
+    # data held back from training, chosen with holdout_seed: the validation set where no other is given
+    holdout: int = 0
+    holdout_seed: int = 0
+    limit: int | None = None  # train on the first so many images only
+    evaluate_every: int = 1  # epochs
+    checkpoint_minutes: float = 10.0  # also at the end of every evaluated epoch
+    keep_checkpoints: int = 2
+    # device
+    precision: str = "float32"  # or "bfloat16": mixed precision
+    channels_last: bool = False
+    compile: bool = False
+    tensorboard: bool = False
+
+    def __post_init__(self):
+        _check(self)
+        one_of("colour_noise", self.colour_noise, ("eigenvalue", "deviation", "none"))
+        one_of("schedule", self.schedule, ("plateau", "run_2012", "one_cycle", "constant"))
+        one_of("precision", self.precision, ("float32", "bfloat16"))
+        positive(self, "epochs", "batch_size", "lr", "images_per_draw", "evaluate_every", "keep_checkpoints", "patience")
+        for name in ("holdout", "momentum", "weight_decay", "colour_sigma", "drops", "warmup", "checkpoint_minutes", "seed"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} must not be negative, not {getattr(self, name)}")
+        if self.warmup >= 1:
+            raise InputError(f"warmup is the share of training in which lr rises, below 1, not {self.warmup}")
+
+    @classmethod
+    def preset(cls, name: str, **overrides) -> "TrainConfig":
+        """A preset by name with fields replaced."""
+        from .presets import TRAINING
+
+        one_of("training preset", name, TRAINING)
+        return merge(TRAINING[name], overrides)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "TrainConfig":
+        return _build(cls, values)
+
+
+def one_of(what: str, value, allowed) -> None:
+    """Raises InputError, with the nearest allowed names, where value is none of them."""
+    allowed = list(allowed)
+    if value not in allowed:
+        near = difflib.get_close_matches(str(value), [str(a) for a in allowed], n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise InputError(f"unknown {what} {value!r}.{hint} There is: {', '.join(map(str, allowed))}")
+
+
+def positive(obj, *names: str, where: str = "") -> None:
+    """Raises InputError where a numeric field is not above zero."""
+    for name in names:
+        if getattr(obj, name) <= 0:
+            raise InputError(f"{where + '.' if where else ''}{name} must be above 0, not {getattr(obj, name)}")
+
+
+def merge(config, overrides: dict, where: str = ""):
+    """config with fields replaced, nested parts by dicts of their fields. Raises InputError for unknown fields."""
+    hints = typing.get_type_hints(type(config))
+    changes = {}
+    for key, value in overrides.items():
+        one_of(f"field of {where or type(config).__name__}", key, hints)
+        current, path = getattr(config, key), f"{where}.{key}" if where else key
+        if isinstance(value, dict):
+            part = current if is_dataclass(current) else _part_type(hints[key], path)
+            value = merge(part, value, path) if is_dataclass(current) else _build(part, value, path)
+        changes[key] = _convert(hints[key], value)
+    return replace(config, **changes)
+
+
+def _part_type(hint, path: str):
+    kinds = [t for t in (typing.get_args(hint) or (hint,)) if is_dataclass(t)]
+    if not kinds:
+        raise InputError(f"{path} is a plain value, not a group of settings")
+    return kinds[0]
+
+
+def _build(cls, values: dict, where: str = ""):
+    hints = typing.get_type_hints(cls)
+    for key in values:
+        one_of(f"field of {where or cls.__name__}", key, hints)
+    required = [f.name for f in fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
+    if absent := [name for name in required if name not in values]:
+        raise InputError(f"{where or cls.__name__} needs {', '.join(absent)} as well")
+    built = {k: _build(_part_type(hints[k], k), v, k) if isinstance(v, dict) else _convert(hints[k], v) for k, v in values.items()}
+    return cls(**built)
+
+
+def _convert(hint, value):
+    """Lists become tuples and whole numbers floats where the field wants them: YAML and JSON know no better."""
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if isinstance(value, list) and any(typing.get_origin(k) is tuple for k in kinds):
+        return tuple(value)
+    if type(value) is int and float in kinds and int not in kinds:
+        return float(value)
+    return value
+
+
+def _check(config) -> None:
+    """Every field holds a value of its declared type; bool is not taken for a number."""
+    for name, hint in typing.get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        if not _is_a(value, hint):
+            kind = getattr(hint, "__name__", None) if not typing.get_args(hint) else str(hint).replace(__package__ + ".config.", "")
+            raise InputError(f"{name} must be {kind}, not {value!r} ({type(value).__name__})")
+        for part in value if isinstance(value, tuple) else (value,):
+            if is_dataclass(part):
+                _check(part)
+
+
+def _is_a(value, hint) -> bool:
+    if isinstance(hint, types.UnionType):
+        return any(_is_a(value, h) for h in typing.get_args(hint))
+    if typing.get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(_is_a(v, typing.get_args(hint)[0]) for v in value)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)

@@ -1,0 +1,75 @@
+"""Error rates (section 6): top-1 and top-5, one view or ten, one network or several averaged."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .augment import centre_view, ten_views
+from .config import one_of
+from .model import AlexNet
+from .progress import bar
+
+VIEWS = {"centre": centre_view, "ten": ten_views}
+
+
+@torch.inference_mode()
+def predict(models: AlexNet | Sequence[AlexNet], dataset, views: str = "ten", batch_size: int = 250, progress: bool = False) -> Tensor:
+    """Class probabilities, averaged over views and networks as section 4.1 says: softmax first, then the mean.
+
+    Args:
+        models: one network, or several of the same input (size and pixel_std) and classes.
+        dataset: a PackedDataset.
+        views: "ten" or "centre".
+        batch_size: images, not views, at a time.
+
+    Returns:
+        float32 (N, classes), on the CPU, in the order of the data set.
+    """
+    one_of("views", views, VIEWS)
+    models = [models] if isinstance(models, AlexNet) else list(models)
+    config, device = models[0].config, next(models[0].parameters()).device
+    was_training = [m.training for m in models]
+    mean_image = torch.from_numpy(dataset.mean_image).to(device)
+    batch_size = max(1, min(batch_size, 2_000 * 32 * 32 // config.image_size**2)) if views == "ten" else batch_size
+    found = []
+    with bar(total=len(dataset), desc=f"evaluating, {views} view(s)", unit="img", disable=not progress) as shown:
+        for model in models:
+            model.eval()
+        for start in range(0, len(dataset), batch_size):
+            images = torch.from_numpy(dataset.take(range(start, min(start + batch_size, len(dataset))))).to(device)
+            seen = VIEWS[views](images, mean_image, config.image_size, config.pixel_std)  # (views, n, 3, S, S)
+            total = torch.zeros(len(images), config.classes, device=device)
+            for model in models:
+                total += model(seen.flatten(0, 1)).float().softmax(1).unflatten(0, seen.shape[:2]).mean(0)
+            found.append((total / len(models)).cpu())
+            shown.update(len(images))
+    for model, training in zip(models, was_training, strict=True):
+        model.train(training)
+    return torch.cat(found)
+
+
+def error_rates(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
+    """Top-1 and top-5 error in percent and the mean negative log-probability of the right class.
+
+    Args:
+        probabilities: (N, classes).
+        labels: int64 (N,).
+
+    With fewer than six classes the top-5 error is 0.
+    """
+    ranked = probabilities.topk(min(5, probabilities.shape[1])).indices
+    right = ranked == labels[:, None]
+    of_label = probabilities.gather(1, labels[:, None]).clamp(min=1e-12)
+    return {
+        "top1_error": 100 * (1 - right[:, 0].double().mean().item()),
+        "top5_error": 100 * (1 - right.any(1).double().mean().item()),
+        "loss": -of_label.log().double().mean().item(),
+        "count": len(labels),
+    }
+
+
+def evaluate(models: AlexNet | Sequence[AlexNet], dataset, views: str = "ten", batch_size: int = 250, progress: bool = False) -> dict[str, float]:
+    """Error rates of one network, or of several averaged, on a data set; see `predict` and `error_rates`."""
+    probabilities = predict(models, dataset, views, batch_size, progress)
+    return error_rates(probabilities, torch.as_tensor(dataset.labels))

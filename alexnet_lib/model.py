@@ -1,0 +1,115 @@
+"""The network: one definition, built from a ModelConfig."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from .config import InputError, ModelConfig
+from .layers import Dropout, LocalResponseNorm, TowerLinear, WithinMapNorm, conv_out, pool_out
+
+ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "identity": nn.Identity}
+
+
+class AlexNet(nn.Module):
+    """The network of section 3 of the paper, or a relative of it.
+
+    Input: float tensor of shape (N, 3, S, S), S = config.image_size, mean image subtracted and divided by
+    config.pixel_std. Output: logits of shape (N, config.classes); the softmax belongs to the loss.
+
+    `features` and `classifier` are plain sequences, in the order in which data flows. Towers are blocks of adjacent
+    maps: with two, the first half of a layer's maps lives on the first GPU. A layer that reads only its own tower is
+    a grouped convolution; one that reads both is an ordinary one.
+
+    Args:
+        config: what to build.
+        seed: of the initial weights; None draws them from torch's global generator.
+
+    Raises:
+        InputError: the maps shrink to nothing.
+    """
+
+    def __init__(self, config: ModelConfig, seed: int | None = None):
+        super().__init__()
+        self.config = config
+        self._places: dict[str, tuple[str, int]] = {}  # name of a layer with weights -> (sequence, index)
+        with torch.random.fork_rng(devices=[], enabled=seed is not None):
+            if seed is not None:
+                torch.manual_seed(seed)
+            self.features = nn.Sequential(*self._convolutional_part())
+            self.classifier = nn.Sequential(*self._fully_connected_part())
+            if config.init != "torch":
+                self._initialise()
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.features(images)  # (N, 256, 6, 6) in the paper's network
+        return self.classifier(maps.flatten(1))
+
+    def hidden(self, images: Tensor) -> Tensor:
+        """The last hidden layer (section 6.1 compares images by it), shape (N, units); call eval() first."""
+        return self.classifier[:-1](self.features(images).flatten(1))
+
+    def named_layers(self) -> dict[str, nn.Module]:
+        """The layers with weights by name, in order: conv1 to conv5, then fc6, fc7, fc8."""
+        return {name: getattr(self, part)[i] for name, (part, i) in self._places.items()}
+
+    def _convolutional_part(self) -> list[nn.Module]:
+        config, size, maps, layers = self.config, self.config.image_size, 3, []
+        for name, conv in config.convs:
+            if conv.overhang:
+                layers.append(nn.ZeroPad2d((0, conv.overhang, 0, conv.overhang)))
+            reads_everything = conv.reads_all_towers or not self._places  # every kernel of the first layer sees the image
+            self._places[name] = ("features", len(layers))
+            groups = 1 if reads_everything else config.towers
+            layers.append(nn.Conv2d(maps, conv.kernels, conv.size, conv.stride, conv.padding, groups=groups))
+            maps, size = conv.kernels, conv_out(size, conv.size, conv.stride, conv.padding, conv.overhang)
+            for step in conv.then:
+                layers += self._after(step)
+                if step == "pool":
+                    size = pool_out(size, config.pool.size, config.pool.stride, config.pool.round_up)
+            if size < 1:
+                raise InputError(f"image_size = {config.image_size} is too small: no pixel of the maps is left after {name}")
+        self.feature_shape = (maps, size, size)
+        return layers
+
+    def _after(self, step: str) -> list[nn.Module]:
+        """What follows a convolution: at most one module."""
+        c = self.config
+        if step == "activation":
+            return [nn.ReLU(inplace=True) if c.activation == "relu" else ACTIVATIONS[c.activation]()]
+        if step == "pool":
+            return [nn.MaxPool2d(c.pool.size, c.pool.stride, ceil_mode=c.pool.round_up)]
+        if c.norm.kind == "none":
+            return []
+        if step == "within_norm":
+            return [WithinMapNorm(c.within_norm.size, c.within_norm.alpha, c.within_norm.beta, c.within_norm.k)]
+        groups = c.towers if c.norm.stays_in_tower else 1
+        return [LocalResponseNorm(c.norm.size, c.norm.alpha, c.norm.beta, c.norm.k, c.norm.kind == "average", groups)]
+
+    def _fully_connected_part(self) -> list[nn.Module]:
+        config, layers, inputs = self.config, [], math.prod(self.feature_shape)
+        groups = 1 if config.hidden_reads_all_towers else config.towers
+        number = max(6, 1 + int(config.convs[-1][0].removeprefix("conv")))
+        for units in config.hidden:
+            dropout = [Dropout(config.dropout, config.dropout_scale)] if config.dropout else []
+            layers += dropout if config.dropout_on == "inputs" else []
+            self._places[f"fc{number}"] = ("classifier", len(layers))
+            layers.append(nn.Linear(inputs, units) if groups == 1 else TowerLinear(inputs, units, groups))
+            layers += self._after("activation")
+            layers += dropout if config.dropout_on == "outputs" else []
+            inputs, number = units, number + 1
+        self._places[f"fc{number}"] = ("classifier", len(layers))
+        layers.append(nn.Linear(inputs, config.classes))
+        return layers
+
+    @torch.no_grad()
+    def _initialise(self) -> None:
+        """Section 5: zero-mean Gaussian weights, biases 1 where the config says so."""
+        *hidden, classifier = [layer for name, layer in self.named_layers().items() if name.startswith("fc")]
+        convs = [(self.named_layers()[name], conv.std, conv.bias) for name, conv in self.config.convs]
+        for layer, std, bias in convs + [(layer, self.config.hidden_std, self.config.hidden_bias) for layer in hidden]:
+            fan_in = layer.weight[0].numel()
+            layer.weight.normal_(0, math.sqrt(2 / fan_in) if self.config.init == "he" else std)
+            layer.bias.fill_(bias)
+        classifier.weight.normal_(0, self.config.classifier_std)
+        classifier.bias.zero_()

@@ -1,0 +1,142 @@
+"""The paper's update rule (section 5) and the schedules of the learning rate."""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from .config import TrainConfig
+
+
+class PaperSGD:
+    """v <- momentum * v - weight_decay * lr * w - lr * gradient;  w <- w + v.
+
+    The learning rate is inside the velocity. torch.optim.SGD keeps it outside (w <- w - lr * v), so that the two agree
+    while lr is constant and part when it changes: here, steps taken at the old rate run out with the momentum; there,
+    they shrink at once.
+
+    Every parameter has a rate of its own, set before each step through `rates`. A rate of 0 freezes it: no decay and
+    no momentum either, as in the authors' source.
+
+    Args:
+        model: the network; all its parameters are trained.
+        momentum, weight_decay: 0.9 and 0.0005 in the paper.
+        decay_biases: the paper's formula decays every parameter, the source no bias.
+    """
+
+    def __init__(self, model: nn.Module, momentum: float = 0.9, weight_decay: float = 0.0005, decay_biases: bool = True):
+        self.parameters = dict(model.named_parameters())
+        self.momentum = momentum
+        self.decay = {name: weight_decay if decay_biases or not name.endswith("bias") else 0.0 for name in self.parameters}
+        self.velocity = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
+        self.rates = dict.fromkeys(self.parameters, 0.0)
+
+    def zero_grad(self) -> None:
+        for parameter in self.parameters.values():
+            parameter.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """One update of every parameter that has a gradient and a rate above 0."""
+        groups: dict[tuple[float, float], list[str]] = {}
+        for name, parameter in self.parameters.items():
+            if parameter.grad is not None and self.rates[name] > 0:
+                groups.setdefault((self.rates[name], self.decay[name]), []).append(name)
+        for (lr, decay), names in groups.items():
+            weights = [self.parameters[n] for n in names]
+            velocities = [self.velocity[n] for n in names]
+            torch._foreach_mul_(velocities, self.momentum)
+            if decay:
+                torch._foreach_add_(velocities, weights, alpha=-decay * lr)
+            torch._foreach_add_(velocities, [w.grad for w in weights], alpha=-lr)
+            torch._foreach_add_(weights, velocities)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a schedule says for one step: rates of weights and biases, by default and for single layers."""
+
+    weights: float
+    biases: float | None = None  # None: as the weights
+    layers: dict[str, tuple[float, float]] = field(default_factory=dict)  # layer -> (weights, biases)
+    colour_noise: bool = True
+
+    def by_parameter(self, model: nn.Module) -> dict[str, float]:
+        """The rate of each named parameter of an AlexNet."""
+        rates = {}
+        for layer, (part, index) in model._places.items():
+            default = (self.weights, self.weights if self.biases is None else self.biases)
+            weights, biases = self.layers.get(layer, default)
+            rates |= {f"{part}.{index}.weight": weights, f"{part}.{index}.bias": biases}
+        return rates
+
+
+# layer-params-145.cfg of the release: (from epoch, rate of all weights). The 2010 run has 23, 51 and 78.
+RUN_2012 = ((0, 0.01), (25, 0.001), (51, 0.0001), (79, 0.00001))
+# From these epochs conv1 learns ten times slower and colour noise is off; then conv1 is frozen. The run ended at 91.
+CONV1_SLOW_2012, CONV1_FROZEN_2012 = 67, 72
+
+
+class Schedule:
+    """The learning rate over a run: `rates(progress)` before every step, `observe(error)` after every validation.
+
+    "constant": config.lr. "plateau": divided by 10 when the validation error has not improved for config.patience
+    validations, config.drops times in all (the paper did this by hand). "run_2012": the epochs of the authors' recorded run,
+    in proportion to config.lr. "one_cycle": linear up to config.lr for a share config.warmup of the run, linear down to 0.
+    """
+
+    def __init__(self, config: TrainConfig):
+        self.config = config
+        self.dropped = 0
+        self.best = math.inf
+        self.since_best = 0
+
+    def rates(self, epoch: float) -> Rates:
+        """The rates at a time in epochs, with fractions."""
+        c = self.config
+        if c.schedule == "run_2012":
+            return self._run_2012(epoch)
+        if c.schedule == "one_cycle":
+            done = epoch / c.epochs
+            rate = c.lr * max(0.0, min(done / c.warmup if c.warmup else 1.0, (1 - done) / (1 - c.warmup)))
+        else:
+            rate = c.lr / 10**self.dropped
+        return self._with_biases(rate)
+
+    def _with_biases(self, rate: float, **more) -> Rates:
+        c = self.config
+        layers = {} if c.bias_lr_conv12 is None else {name: (rate, c.bias_lr_conv12) for name in ("conv1", "conv2")}
+        return Rates(rate, c.bias_lr, layers | more.pop("layers", {}), **more)
+
+    def _run_2012(self, epoch: float) -> Rates:
+        c = self.config
+        rate = c.lr / 0.01 * next(r for start, r in reversed(RUN_2012) if epoch >= start)
+        if epoch < CONV1_SLOW_2012:
+            return self._with_biases(rate)
+        conv1 = (0.0, 0.0) if epoch >= CONV1_FROZEN_2012 else (c.lr / 0.01 * 0.00001, c.bias_lr_conv12 or rate)
+        return self._with_biases(rate, layers={"conv1": conv1}, colour_noise=False)
+
+    def observe(self, error: float) -> bool:
+        """Takes note of a validation error in percent; True where the rate falls because of it."""
+        if error < self.best:
+            self.best, self.since_best = error, 0
+            return False
+        self.since_best += 1
+        if self.config.schedule != "plateau" or self.since_best < self.config.patience or self.dropped >= self.config.drops:
+            return False
+        self.dropped, self.since_best = self.dropped + 1, 0
+        return True
+
+    @property
+    def finished(self) -> bool:
+        """Whether a plateau schedule has used up its drops and stands still again."""
+        c = self.config
+        return c.schedule == "plateau" and self.dropped >= c.drops and self.since_best >= c.patience
+
+    def state(self) -> dict:
+        return {"dropped": self.dropped, "best": self.best, "since_best": self.since_best}
+
+    def load_state(self, state: dict) -> None:
+        self.dropped, self.best, self.since_best = state["dropped"], state["best"], state["since_best"]
+

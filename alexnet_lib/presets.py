@@ -1,0 +1,119 @@
+"""The named networks and trainings, as data. What is not said here is a default of config.py."""
+
+from dataclasses import replace
+
+from .config import Conv, ModelConfig, Norm, Pool, TrainConfig
+
+ACTIVATION, NORM, WITHIN, POOL = "activation", "norm", "within_norm", "pool"
+
+# Section 3.5 to the letter. The overhang of conv1 makes 55 out of 224: the authors' code rounds the number of windows
+# up, and what the last one sees beyond the image counts as zero.
+PAPER = ModelConfig(
+    name="paper",
+    image_size=224,
+    classes=1000,
+    conv1=Conv(96, 11, stride=4, overhang=3, then=(ACTIVATION, NORM, POOL)),
+    conv2=Conv(256, 5, padding=2, bias=1.0, then=(ACTIVATION, NORM, POOL)),
+    conv3=Conv(384, 3, padding=1, reads_all_towers=True),
+    conv4=Conv(384, 3, padding=1, bias=1.0),
+    conv5=Conv(256, 3, padding=1, bias=1.0, then=(ACTIVATION, POOL)),
+)
+
+# layers-145.cfg of the release: the network that gave the paper's numbers.
+CODE_2012 = replace(
+    PAPER,
+    name="code_2012",
+    conv1=replace(PAPER.conv1, then=(NORM, POOL, ACTIVATION)),
+    conv2=replace(PAPER.conv2, then=(ACTIVATION, NORM, WITHIN, POOL)),
+    conv3=replace(PAPER.conv3, std=0.03),
+    conv4=replace(PAPER.conv4, std=0.03),
+    conv5=replace(PAPER.conv5, std=0.03, then=(POOL, ACTIVATION)),
+    norm=Norm(kind="average"),
+)
+
+# Section 3.2: half the kernels in every convolutional layer but the last, which keeps the classifier the same size.
+ONE_GPU = replace(
+    PAPER,
+    name="one_gpu",
+    towers=1,
+    conv1=replace(PAPER.conv1, kernels=48),
+    conv2=replace(PAPER.conv2, kernels=128),
+    conv3=replace(PAPER.conv3, kernels=192),
+    conv4=replace(PAPER.conv4, kernels=192),
+)
+
+# layers-150.cfg of the release: columns that meet only in the classifier, and are wider.
+NO_COMMUNICATION = replace(
+    PAPER,
+    name="no_communication",
+    conv2=replace(PAPER.conv2, kernels=320),
+    conv3=replace(PAPER.conv3, reads_all_towers=False),
+    hidden=(8192, 8192),
+    hidden_reads_all_towers=False,
+)
+
+# Krizhevsky's "one weird trick" network of 2014 as torchvision has it, with torchvision's keys in the state dict.
+TORCHVISION = ModelConfig(
+    name="torchvision",
+    image_size=224,
+    classes=1000,
+    towers=1,
+    conv1=Conv(64, 11, stride=4, padding=2, then=(ACTIVATION, POOL)),
+    conv2=Conv(192, 5, padding=2, then=(ACTIVATION, POOL)),
+    conv3=Conv(384, 3, padding=1),
+    conv4=Conv(256, 3, padding=1),
+    conv5=Conv(256, 3, padding=1, then=(ACTIVATION, POOL)),
+    norm=Norm(kind="none"),
+    pool=Pool(round_up=False),
+    dropout_on="inputs",
+    dropout_scale="train",
+    init="torch",
+    pixel_std=57.0,
+)
+
+# The paper's motifs for images of 32 to 64 pixels.
+SMALL = ModelConfig(
+    name="small",
+    image_size=24,
+    classes=10,
+    conv1=Conv(64, 5, padding=2, then=(ACTIVATION, NORM, POOL)),
+    conv2=Conv(96, 5, padding=2, then=(ACTIVATION, NORM, POOL)),
+    conv3=Conv(128, 3, padding=1, reads_all_towers=True),
+    conv4=Conv(128, 3, padding=1),
+    conv5=Conv(96, 3, padding=1, then=(ACTIVATION, POOL)),
+    hidden=(256, 256),
+    hidden_bias=0.0,
+    norm=Norm(alpha=1e-2, k=1.0),
+    init="he",
+    pixel_std=64.0,
+)
+
+MODELS = {m.name: m for m in (PAPER, CODE_2012, ONE_GPU, NO_COMMUNICATION, TORCHVISION, SMALL)}
+
+PAPER_TRAINING = TrainConfig()
+
+# The run of layer-params-145.cfg: rates by epoch, biases with rates of their own, one draw for 32 images.
+CODE_2012_TRAINING = replace(
+    PAPER_TRAINING,
+    name="code_2012",
+    images_per_draw=32,
+    colour_noise="deviation",
+    schedule="run_2012",
+    decay_biases=False,
+    bias_lr=0.02,
+    bias_lr_conv12=0.002,
+)
+
+LAPTOP_TRAINING = replace(
+    PAPER_TRAINING,
+    name="laptop",
+    data="cifar10",
+    epochs=60,
+    schedule="one_cycle",
+    lr=0.05,
+    colour_noise="none",
+)
+
+QUICK_TRAINING = replace(LAPTOP_TRAINING, name="quick", data="photos10", epochs=20)
+
+TRAINING = {t.name: t for t in (PAPER_TRAINING, CODE_2012_TRAINING, LAPTOP_TRAINING, QUICK_TRAINING)}

@@ -1,0 +1,84 @@
+"""The table of layers: shapes, kernels, parameters, neurons, multiply-adds, memory, beside the paper's own figures."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from .config import ModelConfig
+from .model import AlexNet
+
+# Neurons a layer as section 3.5 prints them, and the totals of section 1.
+PAPER_NEURONS = {"conv1": 253_440, "conv2": 186_624, "conv3": 64_896, "conv4": 64_896, "conv5": 43_264}
+PAPER_NEURONS |= {"fc6": 4096, "fc7": 4096, "fc8": 1000}
+PAPER_TOTALS = {"parameters": "60 million", "neurons": "650,000"}
+
+
+@dataclass
+class Row:
+    """One layer with weights, and what follows it up to the next one."""
+
+    name: str
+    kernels: str  # such as "96 of 11x11x3, stride 4"
+    output: tuple[int, ...]  # of the layer itself, without the batch
+    parameters: int  # weights and biases
+    neurons: int
+    multiply_adds: int  # for one image
+    activation_bytes: int  # what the layer and the steps after it write, for one image, in float32
+
+
+def layer_table(config: ModelConfig) -> list[Row]:
+    """One Row a layer, measured on a network without storage: nothing is allocated, whatever its size."""
+    with torch.device("meta"):
+        model = AlexNet(config).eval()
+    names = {id(layer): name for name, layer in model.named_layers().items()}
+    rows: list[Row] = []
+    data = torch.empty(1, 3, config.image_size, config.image_size, device="meta")
+    with torch.no_grad():
+        for module in [*model.features, nn.Flatten(), *model.classifier]:
+            data = module(data)
+            if id(module) in names:
+                rows.append(_row(names[id(module)], module, data))
+            elif rows and not getattr(module, "inplace", False) and not isinstance(module, nn.Flatten | nn.ZeroPad2d):
+                rows[-1].activation_bytes += 4 * data.numel()
+    return rows
+
+
+def _row(name: str, layer: nn.Module, output: torch.Tensor) -> Row:
+    weight = layer.weight
+    if isinstance(layer, nn.Conv2d):
+        size, stride = layer.kernel_size[0], layer.stride[0]
+        kernels = f"{weight.shape[0]} of {size}x{size}x{weight.shape[1]}" + (f", stride {stride}" if stride > 1 else "")
+        positions = output.shape[2] * output.shape[3]
+    else:
+        kernels, positions = f"{weight.shape[0]} of {weight.shape[1]}", 1
+    parameters = weight.numel() + layer.bias.numel()
+    return Row(name, kernels, tuple(output.shape[1:]), parameters, output.numel(), weight.numel() * positions, 4 * output.numel())
+
+
+def totals(rows: list[Row]) -> dict[str, int]:
+    """Sums over the layers."""
+    return {key: sum(getattr(r, key) for r in rows) for key in ("parameters", "neurons", "multiply_adds", "activation_bytes")}
+
+
+def describe(config: ModelConfig, batch: int = 128) -> str:
+    """The table as text; for presets of the paper's network with the neurons that the paper prints."""
+    rows, beside = layer_table(config), config.name in ("paper", "code_2012")
+    head = ("layer", "output", "kernels", "parameters", "neurons", "multiply-adds", f"MiB at batch {batch}")
+    lines = [head + (("neurons in the paper",) if beside else ())]
+    for r in rows:
+        shape = "x".join(map(str, r.output))
+        line = (r.name, shape, r.kernels, f"{r.parameters:,}", f"{r.neurons:,}", f"{r.multiply_adds:,}")
+        line += (f"{r.activation_bytes * batch / 2**20:,.1f}",)
+        lines.append(line + ((f"{PAPER_NEURONS[r.name]:,}" if r.name in PAPER_NEURONS else "",) if beside else ()))
+    t = totals(rows)
+    last = ("total", "", "", f"{t['parameters']:,}", f"{t['neurons']:,}", f"{t['multiply_adds']:,}", f"{t['activation_bytes'] * batch / 2**20:,.1f}")
+    lines.append(last + ((f"{sum(PAPER_NEURONS.values()):,}",) if beside else ()))
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    left = (0, 2)
+    text = ["  ".join(c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))).rstrip() for line in lines]
+    text[1:1] = ["-" * len(text[0])]
+    text[-1:-1] = ["-" * len(text[0])]
+    if beside:
+        text.append(f'The paper says "{PAPER_TOTALS["parameters"]}" parameters and "{PAPER_TOTALS["neurons"]}" neurons; it prints 253,440 for conv1 where 55x55x96 is 290,400.')
+    return "\n".join(text)
