@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from .config import Conv, ModelConfig, Norm, Pool, TrainConfig
+from .config import Conv, ModelConfig, Norm, Pool, TrainConfig, one_of
 
 ACTIVATION, NORM, WITHIN, POOL = "activation", "norm", "within_norm", "pool"
 
@@ -117,3 +117,21 @@ LAPTOP_TRAINING = replace(
 QUICK_TRAINING = replace(LAPTOP_TRAINING, name="quick", data="photos10", epochs=20)
 
 TRAINING = {t.name: t for t in (PAPER_TRAINING, CODE_2012_TRAINING, LAPTOP_TRAINING, QUICK_TRAINING)}
+
+# A profile or --preset by one name: (network, training).
+PROFILES = {
+    "quick": ("small", "quick"),
+    "laptop": ("small", "laptop"),
+    "paper": ("paper", "paper"),
+    "code_2012": ("code_2012", "code_2012"),
+    "one_gpu": ("one_gpu", "paper"),
+    "no_communication": ("no_communication", "paper"),
+    "torchvision": ("torchvision", "paper"),
+}
+
+
+def profile(name: str) -> tuple[ModelConfig, TrainConfig]:
+    """(network, training) of a profile. Raises InputError for a name that does not exist."""
+    one_of("preset", name, PROFILES)
+    model, training = PROFILES[name]
+    return MODELS[model], TRAINING[training]

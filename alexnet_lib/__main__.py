@@ -1,0 +1,146 @@
+"""The command line: python -m alexnet_lib {info, pack, train, evaluate}."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+
+from .config import InputError, ModelConfig, TrainConfig, merge, one_of
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+Setting = Annotated[list[str], typer.Option("--set", metavar="FIELD=VALUE", help="model.FIELD=VALUE or train.FIELD=VALUE, again and again")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...; by default a GPU where there is one")]
+
+
+@app.command()
+def info(
+    preset: Annotated[str, typer.Option(help="the network")] = "paper",
+    batch: Annotated[int, typer.Option(min=1, help="images in the batch whose activations are counted")] = 128,
+    settings: Setting = (),
+):
+    """Print the table of layers: shapes, kernels, parameters, neurons, multiply-adds, memory."""
+    from .summary import describe
+
+    model, _ = overridden(ModelConfig.preset(preset), TrainConfig(), settings)
+    print(describe(model, batch))
+
+
+@app.command()
+def pack(
+    source: Annotated[str, typer.Argument(help="photos10, cifar10, imagenette[-160|-320|-full], imagenet, folder:PATH or a path")],
+    dest: Annotated[Path, typer.Argument(help="folder of the packed set")],
+    size: Annotated[int, typer.Option(min=1, help="shorter side, then the central square, in pixels")] = 256,
+    holdout: Annotated[float, typer.Option(min=0, max=0.9, help="share of a tree without a split that becomes the test split")] = 0.0,
+    shard: Annotated[str, typer.Option(metavar="I/N", help="do the I-th of N parts, I from 1, on this machine")] = "1/1",
+    workers: Annotated[int | None, typer.Option(min=1, help="processes; by default one a core")] = None,
+    allow_broken: Annotated[bool, typer.Option(help="finish with more than 1 % broken images")] = False,
+):
+    """Prepare a source as section 2 says and pack it; started again, it goes on where it was."""
+    from .packed import pack as pack_set
+
+    try:
+        part, of = (int(n) for n in shard.split("/"))
+        if not 1 <= part <= of:
+            raise ValueError
+    except ValueError:
+        raise InputError(f"--shard is I/N with 1 <= I <= N, such as 2/8, not {shard!r}") from None
+    pack_set(source, dest, size=size, holdout=holdout, shard=(part - 1, of), workers=workers, allow_broken=allow_broken)
+
+
+@app.command()
+def train(
+    preset: Annotated[str, typer.Option(help="network and training: quick, laptop, paper, code_2012, ...")] = "quick",
+    data: Annotated[str | None, typer.Option(help="a source, a folder or a packed set; by default the preset's")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    run: Annotated[Path | None, typer.Option(help="the run's folder; by default runs/EXPERIMENT/ARM-seedN")] = None,
+    experiment: str = "train",
+    arm: Annotated[str | None, typer.Option(help="which side of the experiment; by default the preset")] = None,
+    record: Annotated[bool, typer.Option(help="write the record to results/ too")] = False,
+    settings: Setting = (),
+    device: Device = None,
+):
+    """Train, evaluate on the test split and write the record; started again, it goes on where it was."""
+    from . import experiment as experiments
+    from . import presets, records
+
+    model, training = presets.profile(preset)
+    model, training = overridden(model, merge(training, {"seed": seed} | ({"data": data} if data else {})), settings)
+    arm = arm or preset
+    run = run or records.runs_root() / experiment / f"{arm}-seed{training.seed}"
+    found, path = experiments.run(model, training, run, experiment=experiment, arm=arm, device=device)
+    if int(os.environ.get("RANK", 0)) == 0:
+        if record:
+            path = records.write(found, records.results_path(found))
+        for name, value in found["metrics"].items():
+            print(f"{name:24} {value:8.3f}")
+        print(f"record: {path}")
+
+
+@app.command()
+def evaluate(
+    checkpoints: Annotated[list[Path], typer.Argument(help="checkpoints or run folders; several are averaged")],
+    data: Annotated[str | None, typer.Option(help="by default what the first one was trained on")] = None,
+    split: str = "test",
+    views: Annotated[str, typer.Option(help="ten or centre")] = "ten",
+    device: Device = None,
+):
+    """Print top-1 and top-5 error of a checkpoint, or of the average of several."""
+    from .checkpoint import load_model
+    from .evaluation import VIEWS
+    from .evaluation import evaluate as error_rates
+    from .packed import open_dataset
+    from .training import pick_device
+
+    one_of("views", views, VIEWS)
+    loaded = [load_model(path) for path in checkpoints]
+    models = [model.to(device or pick_device()) for model, _ in loaded]
+    dataset = open_dataset(data or loaded[0][1]["train"]["data"], split)
+    for model, path in zip(models, checkpoints, strict=True):
+        if model.config.classes != len(dataset.classes):
+            raise InputError(f"{path} knows {model.config.classes} classes, {dataset.name} has {len(dataset.classes)}. Name its data with --data")
+    for name, value in error_rates(models, dataset, views, progress=True).items():
+        print(f"{name:12} {value:10.3f}")
+
+
+def overridden(model: ModelConfig, training: TrainConfig, settings: list[str]) -> tuple[ModelConfig, TrainConfig]:
+    """The configurations with every --set applied; values are read as YAML."""
+    for setting in settings:
+        path, given, text = setting.partition("=")
+        which, _, field = path.partition(".")
+        if not (given and field) or which not in ("model", "train"):
+            raise InputError(f"--set wants model.FIELD=VALUE or train.FIELD=VALUE, not {setting!r}")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise InputError(f"--set {path}: {text!r} is not a value") from None
+        for name in reversed(field.split(".")):
+            value = {name: value}
+        model, training = (merge(model, value), training) if which == "model" else (model, merge(training, value))
+    return model, training
+
+
+def main() -> int:
+    """Runs a command; bad input ends it with one line and status 1, Ctrl-C with a word on how to go on and status 130."""
+    try:
+        return app(standalone_mode=False) or 0
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, typer.Abort):
+        print("stopped. The same command goes on from here", file=sys.stderr)
+        return 130
+    except typer.Exit as done:
+        return done.exit_code
+    except Exception as error:
+        if hasattr(error, "format_message"):  # a usage error of the command-line library
+            print(f"error: {error.format_message()}. See --help", file=sys.stderr)
+            return 2
+        raise
+
+
+if __name__ == "__main__":
+    sys.exit(main())

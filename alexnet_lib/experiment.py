@@ -1,0 +1,60 @@
+"""One run from data to record: what the command line, the experiments and the grids of claims all do."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from . import records
+from .config import InputError, ModelConfig, TrainConfig
+from .evaluation import evaluate
+from .model import AlexNet
+from .packed import open_dataset
+from .training import Result, fit, split_holdout
+
+
+def run(
+    model: ModelConfig, train: TrainConfig, run_dir: Path, *, experiment: str = "train", arm: str | None = None, device: str | None = None
+) -> tuple[dict, Path]:
+    """Opens the data, trains, evaluates on the test split where there is one, and writes run_dir/record.json.
+
+    The number of classes follows from the data. The initial weights follow from train.seed.
+
+    Returns:
+        The record and its path; see records.make. Its metrics: test_top1_error and test_top5_error (ten views) and
+        test_centre_top1_error, in percent; valid_... likewise where images are held out; chance_error.
+
+    Raises:
+        InputError: as open_dataset and fit.
+    """
+    whole = open_dataset(train.data, "train")
+    model = replace(model, classes=len(whole.classes))
+    train_set, valid_set = split_holdout(whole, train)
+    try:
+        test_set = open_dataset(train.data, "test")
+    except InputError:  # a data set without a test split is trained on all the same
+        test_set = None
+    net = AlexNet(model, seed=train.seed)
+    result = fit(net, train_set, valid_set, train, run_dir, device=device)
+    sets = {"train": train_set, "valid": valid_set, "test": test_set}
+    record = records.make(
+        experiment,
+        arm or model.name,
+        model=model,
+        train=train,
+        data={role: records.data_facts(s) for role, s in sets.items() if s is not None},
+        result=result,
+        metrics=final_metrics(net, result, valid=valid_set, test=test_set),
+    )
+    return record, records.write(record, run_dir / "record.json")
+
+
+def final_metrics(net: AlexNet, result: Result, **sets) -> dict[str, float]:
+    """Errors in percent, ten views and centre, on every given set that is not None."""
+    metrics = {"chance_error": 100 * (1 - 1 / net.config.classes)}
+    if result.curve:
+        metrics |= {key: result.curve[-1][key] for key in ("train_loss", "train_error")}
+    for role, dataset in sets.items():
+        if dataset is not None:
+            ten, centre = evaluate(net, dataset, "ten", progress=True), evaluate(net, dataset, "centre")
+            metrics |= {f"{role}_top1_error": ten["top1_error"], f"{role}_top5_error": ten["top5_error"], f"{role}_loss": ten["loss"]}
+            metrics |= {f"{role}_centre_top1_error": centre["top1_error"], f"{role}_centre_top5_error": centre["top5_error"]}
+    return metrics
