@@ -229,6 +229,20 @@ class Trainer:
         return SummaryWriter(self.run_dir / "tensorboard")
 
 
+def split_holdout(dataset, config: TrainConfig):
+    """(training set, validation set or None): config.holdout images drawn with config.holdout_seed validate.
+
+    config.limit then keeps the first so many of the training images. Raises InputError where too few are left.
+    """
+    if config.holdout >= len(dataset):
+        raise InputError(f"holdout = {config.holdout} leaves none of the {len(dataset)} images of {dataset.name} to train on")
+    if not config.holdout:
+        return dataset if config.limit is None else dataset.subset(range(min(config.limit, len(dataset)))), None
+    order = np.random.default_rng(config.holdout_seed).permutation(len(dataset))
+    held, kept = np.sort(order[: config.holdout]), np.sort(order[config.holdout :])[: config.limit]
+    return dataset.subset(kept), dataset.subset(held)
+
+
 @contextmanager
 def stop_requests() -> Iterator[threading.Event]:
     """Turns the first Ctrl-C or SIGTERM into a request to stop after the step; the second stops at once."""
