@@ -76,12 +76,12 @@ SMALL = ModelConfig(
     name="small",
     image_size=24,
     classes=10,
-    conv1=Conv(64, 5, padding=2, then=(ACTIVATION, NORM, POOL)),
-    conv2=Conv(96, 5, padding=2, then=(ACTIVATION, NORM, POOL)),
+    conv1=Conv(32, 5, padding=2, then=(ACTIVATION, NORM, POOL)),
+    conv2=Conv(64, 5, padding=2, then=(ACTIVATION, NORM, POOL)),
     conv3=Conv(128, 3, padding=1, reads_all_towers=True),
     conv4=Conv(128, 3, padding=1),
-    conv5=Conv(96, 3, padding=1, then=(ACTIVATION, POOL)),
-    hidden=(256, 256),
+    conv5=Conv(128, 3, padding=1, then=(ACTIVATION, POOL)),
+    hidden=(512, 512),
     hidden_bias=0.0,
     norm=Norm(alpha=1e-2, k=1.0),
     init="he",
@@ -114,7 +114,7 @@ LAPTOP_TRAINING = replace(
     colour_noise="none",
 )
 
-QUICK_TRAINING = replace(LAPTOP_TRAINING, name="quick", data="photos10", epochs=20)
+QUICK_TRAINING = replace(LAPTOP_TRAINING, name="quick", data="photos10", epochs=20, holdout=300)
 
 TRAINING = {t.name: t for t in (PAPER_TRAINING, CODE_2012_TRAINING, LAPTOP_TRAINING, QUICK_TRAINING)}
 
