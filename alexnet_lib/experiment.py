@@ -3,7 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-from . import records
+import numpy as np
+
+from . import introspection, records
 from .config import InputError, ModelConfig, TrainConfig
 from .evaluation import evaluate
 from .model import AlexNet
@@ -35,6 +37,7 @@ def run(
     net = AlexNet(model, seed=train.seed)
     result = fit(net, train_set, valid_set, train, run_dir, device=device)
     sets = {"train": train_set, "valid": valid_set, "test": test_set}
+    seen = {role: s for role, s in sets.items() if role != "train" or train.limit is not None}  # a small set may be learned by heart
     record = records.make(
         experiment,
         arm or model.name,
@@ -42,7 +45,7 @@ def run(
         train=train,
         data={role: records.data_facts(s) for role, s in sets.items() if s is not None},
         result=result,
-        metrics=final_metrics(net, result, valid=valid_set, test=test_set),
+        metrics=final_metrics(net, result, **seen) | learned_metrics(net, train_set, test_set),
     )
     return record, records.write(record, run_dir / "record.json")
 
@@ -58,3 +61,27 @@ def final_metrics(net: AlexNet, result: Result, **sets) -> dict[str, float]:
             metrics |= {f"{role}_top1_error": ten["top1_error"], f"{role}_top5_error": ten["top5_error"], f"{role}_loss": ten["loss"]}
             metrics |= {f"{role}_centre_top1_error": centre["top1_error"], f"{role}_centre_top5_error": centre["top5_error"]}
     return metrics
+
+
+def learned_metrics(net: AlexNet, train_set, test_set) -> dict[str, float]:
+    """What section 6.1 speaks of: how far the towers' colour selectivity parts, and what neighbours have in common.
+
+    `neighbours_features` and `neighbours_pixels`: share in percent of the five nearest of up to 10,000 training images
+    that have the class of a test image, over up to 1,000 test images; `neighbours_gain` is their difference.
+    """
+    metrics = {}
+    if net.config.towers == 2:
+        means = [part.mean().item() for part in introspection.colour_selectivity(introspection.kernels(net)).chunk(2)]
+        metrics |= {"tower_selectivity_gap": abs(means[0] - means[1])}
+    if test_set is not None:
+        some, few = (s.subset(spread(len(s), most)) for s, most in ((train_set, 10_000), (test_set, 1_000)))
+        for name, features in (("features", lambda s: introspection.hidden_features(net, s)), ("pixels", introspection.pixel_features)):
+            places = introspection.nearest(features(some), features(few))
+            metrics[f"neighbours_{name}"] = introspection.same_class_share(places, some.labels, few.labels)
+        metrics["neighbours_gain"] = metrics["neighbours_features"] - metrics["neighbours_pixels"]
+    return metrics
+
+
+def spread(count: int, most: int) -> np.ndarray:
+    """At most `most` of `count` places, evenly spaced."""
+    return np.arange(0, count, max(1, -(-count // most)))

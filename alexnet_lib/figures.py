@@ -1,0 +1,119 @@
+"""One style for every plot: a light card that a dark page can carry, colours that also differ in grey, axes with units."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from torch import Tensor
+
+# Dark to light, so that the order is visible without colour; chosen for the common kinds of colour blindness.
+COLOURS = ("#14213d", "#c2410c", "#3a86c8", "#e0a526", "#8a8f98")
+CARD, INK, FAINT = "#fbfaf7", "#22252b", "#c9c7c1"
+
+STYLE = {
+    "figure.facecolor": CARD,
+    "axes.facecolor": CARD,
+    "savefig.facecolor": CARD,
+    "figure.dpi": 100,
+    "figure.constrained_layout.use": True,
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e8e5de",
+    "axes.prop_cycle": plt.cycler(color=COLOURS),
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "image.interpolation": "nearest",
+}
+
+
+def use_style() -> None:
+    """Applies the style to all plots of this process."""
+    plt.rcParams.update(STYLE)
+
+
+def curve_figure(curve: Sequence[dict]) -> Figure:
+    """Loss and error over the epochs of a run, as fit() returns them."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.5, 3))
+    for axes, key, label in ((left, "loss", "loss (nats)"), (right, "error", "top-1 error (%)")):
+        for colour, part, marker in ((COLOURS[0], "train", "o"), (COLOURS[1], "valid", "s")):
+            shown = [(e["epoch"], e[f"{part}_{key}"]) for e in curve if f"{part}_{key}" in e]
+            if shown:
+                name = "training (dropout and crops on)" if part == "train" else "held-out images"
+                axes.plot(*zip(*shown, strict=True), color=colour, marker=marker, markersize=3, label=name)
+        axes.set(xlabel="epoch", ylabel=label, ylim=(0, None))
+    left.legend()
+    return figure
+
+
+def kernels_figure(weights: Tensor, selectivity: Tensor, towers: int = 2) -> Figure:
+    """The first layer's kernels as colour pictures, a block a tower, each block sorted by colour selectivity.
+
+    Args:
+        weights: (K, 3, S, S). Each kernel is scaled by its own largest weight; grey means a weight of 0.
+        selectivity: (K,), as introspection.colour_selectivity gives it.
+    """
+    columns = 8 if len(weights) // towers <= 24 else 12
+    rows = -(-len(weights) // towers // columns)
+    figure, blocks = plt.subplots(1, towers, figsize=(8.5, 0.9 + 4.2 * rows / columns), squeeze=False)
+    parts = zip(blocks[0], weights.chunk(towers), selectivity.chunk(towers), strict=True)
+    for number, (axes, some, colourful) in enumerate(parts):
+        side = some.shape[-1] + 1
+        sheet = np.ones((rows * side + 1, columns * side + 1, 3))
+        for place, kernel in enumerate(some[colourful.argsort()]):
+            top, left = 1 + place // columns * side, 1 + place % columns * side
+            picture = (0.5 + 0.5 * kernel / kernel.abs().max().clamp(min=1e-12)).permute(1, 2, 0)
+            sheet[top : top + side - 1, left : left + side - 1] = picture.numpy()
+        axes.imshow(sheet)
+        axes.set_title(f"tower {number + 1}: mean colour selectivity {colourful.mean():.2f}", fontsize=10)
+        axes.axis("off")
+    return figure
+
+
+def guesses_figure(images: np.ndarray, probabilities: Tensor, labels: Sequence[int], classes: Sequence[str], count: int = 5) -> Figure:
+    """Images with their most probable classes as bars, the right one in the darker colour (as figure 4 of the paper).
+
+    Args:
+        images: uint8 (N, H, W, 3).
+        probabilities: (N, classes).
+        labels: the right classes.
+    """
+    figure, axes = plt.subplots(2, len(images), figsize=(8.5, 3.6), height_ratios=(1.3, 1))
+    for column, (image, p, label) in enumerate(zip(images, probabilities, labels, strict=True)):
+        top, below = axes[:, column]
+        top.imshow(image)
+        top.set_title(classes[label], fontsize=9)
+        top.axis("off")
+        best = p.topk(min(count, len(classes)))
+        places = range(len(best.indices))
+        below.barh(places, best.values, color=[COLOURS[0] if i == label else COLOURS[3] for i in best.indices])
+        for place, i in zip(places, best.indices, strict=True):
+            below.text(0.02, place, classes[i][:20], va="center", fontsize=7, color=INK, bbox={"fc": CARD, "ec": "none", "pad": 0.6, "alpha": 0.75})
+        below.set(xlim=(0, 1), ylim=(len(places) - 0.5, -0.5), yticks=[], xticks=(0, 1), xlabel="probability")
+    return figure
+
+
+def neighbours_figure(queries: np.ndarray, by_features: np.ndarray, by_pixels: np.ndarray) -> Figure:
+    """Each row: an image, its nearest neighbours by features, and by pixels.
+
+    Args:
+        queries: uint8 (N, H, W, 3).
+        by_features, by_pixels: uint8 (N, k, H, W, 3).
+    """
+    count = by_features.shape[1]
+    figure, axes = plt.subplots(len(queries), 2 * count + 3, figsize=(8.5, 0.75 * len(queries) + 0.3), width_ratios=[1, 0.3, *[1] * count, 0.3, *[1] * count])
+    for row, pictures in enumerate(zip(queries, by_features, by_pixels, strict=True)):
+        line = [pictures[0], None, *pictures[1], None, *pictures[2]]
+        for place, picture in zip(axes[row], line, strict=True):
+            place.axis("off")
+            if picture is not None:
+                place.imshow(picture)
+    for column, title in ((0, "image"), (2, "nearest by features"), (count + 3, "nearest by pixels")):
+        axes[0, column].set_title(title, fontsize=9, loc="left")
+    return figure

@@ -1,0 +1,59 @@
+"""What the network has learned (section 6.1): kernels, their colour selectivity, hidden features and neighbours."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .augment import centre_view
+from .model import AlexNet
+
+
+def kernels(model: AlexNet, layer: str = "conv1") -> Tensor:
+    """The weights of a convolutional layer, float32 (kernels, channels, size, size), on the CPU; tower after tower."""
+    return model.named_layers()[layer].weight.detach().cpu().float()
+
+
+def colour_selectivity(weights: Tensor) -> Tensor:
+    """How much of each kernel looks at colour: the share of its energy outside the grey axis R = G = B.
+
+    0 for a kernel that weighs the three channels alike, 1 for one whose channels cancel out on grey; a kernel of
+    independent random weights has 2/3 on average.
+
+    Args:
+        weights: (K, 3, S, S).
+
+    Returns:
+        float (K,), 0 to 1.
+    """
+    grey = 3 * weights.mean(1).square().sum((1, 2))
+    return 1 - grey / weights.square().sum((1, 2, 3)).clamp(min=1e-12)
+
+
+@torch.inference_mode()
+def hidden_features(model: AlexNet, dataset, batch_size: int = 500) -> np.ndarray:
+    """The last hidden layer for the centre view of every image: float32 (N, units); 4096 units in the paper's network."""
+    model.eval()
+    device, config = next(model.parameters()).device, model.config
+    mean_image = torch.from_numpy(dataset.mean_image).to(device)
+    found = []
+    for start in range(0, len(dataset), batch_size):
+        images = torch.from_numpy(dataset.take(range(start, min(start + batch_size, len(dataset))))).to(device)
+        found.append(model.hidden(centre_view(images, mean_image, config.image_size, config.pixel_std)[0]).float().cpu())
+    return torch.cat(found).numpy()
+
+
+def pixel_features(dataset) -> np.ndarray:
+    """The images themselves as vectors: float32 (N, 3 * size * size), 0 to 1."""
+    return dataset.take(range(len(dataset))).reshape(len(dataset), -1).astype(np.float32) / 255
+
+
+def nearest(among: np.ndarray, of: np.ndarray, count: int = 5) -> np.ndarray:
+    """Places in `among` (N, D) of the nearest vectors to each of `of` (M, D), by Euclidean distance: int64 (M, count)."""
+    from sklearn.neighbors import NearestNeighbors
+
+    return NearestNeighbors(n_neighbors=count).fit(among).kneighbors(of, return_distance=False)
+
+
+def same_class_share(places: np.ndarray, labels_among: np.ndarray, labels_of: np.ndarray) -> float:
+    """Share, in percent, of neighbours that have the class of the image they are neighbours of."""
+    return 100 * float((labels_among[places] == np.asarray(labels_of)[:, None]).mean())

@@ -1,0 +1,58 @@
+"""The parameters of a notebook that trains: checked by name and type before anything runs, since papermill only warns."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from .config import InputError, ModelConfig, TrainConfig, merge, one_of
+from .presets import profile as preset
+from .records import runs_root
+
+# What the parameters cell of 14_reproduction holds. Fields of the two configurations may be given beside them by name.
+KNOWN = {"profile": str, "seed": int, "data": str, "run_dir": str, "record": bool, "model": dict, "train": dict}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a notebook does: the configurations in force, the fields that differ from the preset, the run's folder."""
+
+    profile: str
+    model: ModelConfig
+    train: TrainConfig
+    changed: dict
+    run_dir: Path
+    record: bool
+
+
+def settle(namespace: dict, experiment: str) -> Settings:
+    """Settings from the names that a notebook has defined so far.
+
+    Args:
+        namespace: `globals()` in the cell below the parameters.
+        experiment: the notebook's name; runs lie in runs/EXPERIMENT/PROFILE-seedN unless run_dir says otherwise.
+
+    Raises:
+        InputError: a name that is neither a parameter nor a field of ModelConfig or TrainConfig, or a wrong type.
+    """
+    given = {name: value for name, value in namespace.items() if not _of_the_shell(name, value)}
+    model_fields, train_fields = ({f.name for f in fields(c)} for c in (ModelConfig, TrainConfig))
+    for name, value in given.items():
+        one_of("parameter", name, [*KNOWN, *sorted(train_fields | model_fields)])
+        kind = KNOWN.get(name)
+        if kind and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
+            raise InputError(f"parameter {name} must be {kind.__name__}, not {value!r} ({type(value).__name__})")
+    if absent := [name for name in KNOWN if name not in given]:
+        raise InputError(f"the parameters cell no longer defines {', '.join(absent)}")
+    model, train = preset(given["profile"])
+    changes = {"model": dict(given["model"]), "train": dict(given["train"])}
+    for name in set(given) - set(KNOWN):
+        changes["train" if name in train_fields else "model"][name] = given[name]
+    train_changes = changes["train"] | {"seed": given["seed"]} | ({"data": given["data"]} if given["data"] else {})
+    run_dir = given["run_dir"] or runs_root() / experiment / f"{given['profile']}-seed{given['seed']}"
+    return Settings(
+        given["profile"], merge(model, changes["model"]), merge(train, train_changes), changes, Path(run_dir), given["record"]
+    )
+
+
+def _of_the_shell(name: str, value) -> bool:
+    """Whether IPython, and not a cell, defined the name."""
+    return name.startswith("_") or name in {"In", "Out", "exit", "quit", "open", "get_ipython"} or callable(value)
