@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from . import introspection, records
-from .config import InputError, ModelConfig, TrainConfig
+from .config import ModelConfig, TrainConfig
 from .evaluation import evaluate
 from .model import AlexNet
 from .packed import open_dataset
@@ -30,10 +30,7 @@ def run(
     whole = open_dataset(train.data, "train")
     model = replace(model, classes=len(whole.classes))
     train_set, valid_set = split_holdout(whole, train)
-    try:
-        test_set = open_dataset(train.data, "test")
-    except InputError:  # a data set without a test split is trained on all the same
-        test_set = None
+    test_set = open_dataset(train.data, "test") if whole.has_split("test") else None
     net = AlexNet(model, seed=train.seed)
     result = fit(net, train_set, valid_set, train, run_dir, device=device)
     sets = {"train": train_set, "valid": valid_set, "test": test_set}

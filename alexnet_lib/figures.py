@@ -52,6 +52,19 @@ def curve_figure(curve: Sequence[dict]) -> Figure:
     return figure
 
 
+def rows_figure(rows: Sequence[np.ndarray], names: Sequence[str]) -> Figure:
+    """Rows of pictures, uint8 (n, H, W, 3) each, with a name before each row."""
+    rows = [np.concatenate([np.pad(picture, ((1, 1), (1, 1), (0, 0)), constant_values=250) for picture in row], 1) for row in rows]
+    figure, axes = plt.subplots(len(rows), 1, figsize=(6.5, 0.55 * len(rows)), squeeze=False)
+    for place, row, name in zip(axes[:, 0], rows, names, strict=True):
+        place.imshow(row)
+        place.set_anchor("W")
+        place.set(xticks=[], yticks=[])
+        place.spines[:].set_visible(False)
+        place.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+    return figure
+
+
 def kernels_figure(weights: Tensor, selectivity: Tensor, towers: int = 2) -> Figure:
     """The first layer's kernels as colour pictures, a block a tower, each block sorted by colour selectivity.
 

@@ -107,6 +107,10 @@ class PackedDataset:
     def __len__(self) -> int:
         return len(self.order)
 
+    def has_split(self, split: str) -> bool:
+        """Whether the packed set that this is a split of has that one too."""
+        return (self.folder / f"labels-{split}.npy").is_file()
+
     def take(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """uint8 (B, size, size, 3): the images at these places, in this order, as a copy."""
         wanted = self.order[np.asarray(indices, dtype=np.int64)]

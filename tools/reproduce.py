@@ -1,0 +1,81 @@
+"""What `make reproduce` runs: the last notebook through papermill, and, after the book is built, the closing lines."""
+
+import argparse
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from alexnet_lib.config import InputError, one_of
+from alexnet_lib.presets import PROFILES
+from alexnet_lib.records import REPOSITORY, read, runs_root
+
+NAME = "14_reproduction"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--profile", default="quick")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data", default="")
+    parser.add_argument("--record", action="store_true")
+    parser.add_argument("--report", metavar="PAGE", help="print the closing lines instead of running")
+    asked = parser.parse_args()
+    run = runs_root() / NAME / f"{asked.profile}-seed{asked.seed}"
+    try:
+        one_of("PROFILE", asked.profile, PROFILES)
+        return report(run, REPOSITORY / asked.report) if asked.report else execute(run, asked)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped. The same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def execute(run: Path, asked: argparse.Namespace) -> int:
+    """Runs the notebook; its last words, where it fails, are the line that says what was wrong."""
+    run.mkdir(parents=True, exist_ok=True)
+    out = run / f"{NAME}.ipynb"
+    command = [sys.executable, "-m", "papermill", str(REPOSITORY / "notebooks" / f"{NAME}.ipynb"), str(out), "-k", "python3"]
+    command += ["--no-progress-bar", "--cwd", str(REPOSITORY / "notebooks")]
+    command += ["-p", "profile", asked.profile, "-p", "seed", str(asked.seed), "-p", "record", str(asked.record)]
+    command += ["-r", "data", absolute(asked.data)] if asked.data else []
+    done = subprocess.run(command)
+    if done.returncode:
+        print(f"error: {last_error(out) or 'papermill could not run the notebook; see above'}", file=sys.stderr)
+    else:
+        print(f"executed notebook: {out}")
+    return done.returncode
+
+
+def absolute(data: str) -> str:
+    """A folder by its whole path, since the notebook runs elsewhere."""
+    folder = Path(data.removeprefix("folder:")).expanduser()
+    return f"folder:{folder.resolve()}" if data.startswith("folder:") or folder.is_dir() else data
+
+
+def last_error(notebook: Path) -> str:
+    """The message of the error that an executed notebook ended with."""
+    import nbformat
+
+    for cell in nbformat.read(notebook, as_version=4).cells if notebook.exists() else ():
+        for output in cell.get("outputs", ()):
+            if output.output_type == "error":
+                return re.sub(r"\x1b\[[0-9;]*m", "", output.evalue)
+    return ""
+
+
+def report(run: Path, page: Path) -> int:
+    metrics = read(run / "record.json")["metrics"]
+    chance = 100 - metrics["chance_error"]
+    role = "test" if "test_top1_error" in metrics else "train"
+    kind = "test accuracy" if role == "test" else "accuracy on the training images (the data has no test split)"
+    print(f"{kind} {100 - metrics[f'{role}_top1_error']:.1f} %, chance {chance:.1f} %; ten views, top-1")
+    print(f"record: {run / 'record.json'}")
+    print(f"the book: {page}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
