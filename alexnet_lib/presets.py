@@ -83,6 +83,7 @@ SMALL = ModelConfig(
     conv5=Conv(128, 3, padding=1, then=(ACTIVATION, POOL)),
     hidden=(512, 512),
     hidden_bias=0.0,
+    dropout=0.25,
     norm=Norm(alpha=1e-2, k=1.0),
     init="he",
     pixel_std=64.0,
