@@ -7,6 +7,7 @@ the checksum of both.
 import hashlib
 import json
 import os
+import sys
 from pathlib import Path
 
 import torch
@@ -73,7 +74,7 @@ def newest(folder: Path) -> tuple[Path, dict[str, Tensor], dict] | None:
         try:
             return path, *load(path)
         except InputError as error:
-            print(f"skipped: {error}")
+            print(f"skipped: {error}", file=sys.stderr)
     return None
 
 

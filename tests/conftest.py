@@ -1,0 +1,44 @@
+"""Fixtures: a temporary home for runs and data, the two sets of sample images where they are, small data sets."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alexnet_lib import sources
+from alexnet_lib.packed import PackedDataset, pack
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def no_run_is_resumed(tmp_path, monkeypatch):
+    """Runs go to a folder that is empty at the start of each test."""
+    monkeypatch.setenv("ALEXNET_RUNS", str(tmp_path / "runs"))
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """The folder with cifar10-jpeg/ and imagenet-sample/, named by ALEXNET_SAMPLES."""
+    if "ALEXNET_SAMPLES" not in os.environ:
+        pytest.skip("ALEXNET_SAMPLES does not name the folder with cifar10-jpeg/ and imagenet-sample/")
+    return Path(os.environ["ALEXNET_SAMPLES"])
+
+
+@pytest.fixture(scope="session")
+def photos10(tmp_path_factory) -> tuple[PackedDataset, PackedDataset]:
+    """(training, test) of photos10, packed once a session."""
+    folder = tmp_path_factory.mktemp("photos10")
+    pack("photos10", folder)
+    return PackedDataset.open(folder, "train"), PackedDataset.open(folder, "test")
+
+
+@pytest.fixture(scope="session")
+def photographs() -> np.ndarray:
+    """Ten photographs, uint8 (10, 256, 256, 3), as section 2 prepares them."""
+    from PIL import Image
+
+    from alexnet_lib.prepare import central_square
+
+    return np.stack([np.asarray(central_square(Image.fromarray(p), 256)) for p in sources.photographs10()])

@@ -1,0 +1,38 @@
+"""What several tests share: a tiny network and training, and running the library in a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from alexnet_lib import ModelConfig, TrainConfig
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = {
+    "conv1": {"kernels": 8},
+    "conv2": {"kernels": 8},
+    "conv3": {"kernels": 8},
+    "conv4": {"kernels": 8},
+    "conv5": {"kernels": 8},
+    "hidden": [16, 16],
+}
+
+
+def tiny_model(**overrides) -> ModelConfig:
+    return ModelConfig.preset("small", **(TINY | overrides))
+
+
+def tiny_training(**overrides) -> TrainConfig:
+    return TrainConfig.preset("quick", **({"epochs": 2, "batch_size": 20, "limit": 100, "holdout": 50} | overrides))
+
+
+def settings(**fields) -> list[str]:
+    """--set options for the tiny network and training, for the command line."""
+    parts = [f"model.{name}={value}" for name, value in TINY.items()] + [f"train.{k}={v}" for k, v in fields.items()]
+    return [word for part in parts for word in ("--set", part)]
+
+
+def run(*words: str, timeout: float = 300, **env: str) -> subprocess.CompletedProcess:
+    """python -m alexnet_lib WORDS, with its output."""
+    command = [sys.executable, "-m", "alexnet_lib", *map(str, words)]
+    return subprocess.run(command, cwd=ROOT, env=os.environ | env, capture_output=True, text=True, timeout=timeout)

@@ -1,0 +1,94 @@
+"""Augmentation against loops that are slow and plain, and against torchvision."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchvision.transforms import v2
+
+from alexnet_lib.augment import centre_view, colour_noise, cut, random_crops, ten_views
+
+MEAN = torch.rand(12, 14, 3) * 255
+
+
+def batch_of(n: int = 6) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (n, 12, 14, 3), dtype=np.uint8))
+
+
+def cut_by_loops(images, mean, size, top, left, mirrored, std) -> np.ndarray:
+    out = np.empty((len(images), 3, size, size), dtype=np.float32)
+    dy, dx = (mean.shape[0] - size) // 2, (mean.shape[1] - size) // 2
+    for n, c, y, x in np.ndindex(out.shape):
+        column = size - 1 - x if mirrored[n] else x
+        out[n, c, y, x] = (float(images[n, top[n] + y, left[n] + column, c]) - mean[dy + y, dx + x, c]) / std
+    return out
+
+
+@settings(deadline=None, max_examples=25)
+@given(size=st.integers(1, 12), seed=st.integers(0, 2**31), std=st.sampled_from([1.0, 64.0]))
+def test_cut_is_the_loop(size, seed, std):
+    images = batch_of()
+    top, left, mirrored = random_crops(images, size, torch.Generator().manual_seed(seed))
+    found = cut(images, MEAN, size, top, left, mirrored, std)
+    np.testing.assert_allclose(found, cut_by_loops(images, MEAN.numpy(), size, top, left, mirrored, std), rtol=1e-5, atol=1e-4)
+
+
+def test_every_position_and_mirror_occurs_equally_often():
+    images = torch.zeros(60_000, 12, 14, 3, dtype=torch.uint8)
+    top, left, mirrored = random_crops(images, 10, torch.Generator().manual_seed(1))
+    places, counts = torch.unique(torch.stack([top, left, mirrored.long()]), dim=1, return_counts=True)
+    assert places.shape[1] == 3 * 5 * 2
+    assert (counts - 2000).abs().max() < 5 * 2000**0.5
+
+
+def test_the_2012_code_draws_once_for_32_images():
+    images = torch.zeros(70, 12, 14, 3, dtype=torch.uint8)
+    draws = torch.stack(random_crops(images, 8, torch.Generator().manual_seed(2), images_per_draw=32)).T
+    assert (draws[:32] == draws[0]).all() and (draws[32:64] == draws[32]).all() and (draws[64:] == draws[64]).all()
+    assert len({tuple(d) for d in draws[[0, 32, 64]].tolist()}) == 3
+
+
+def test_crops_and_mirrors_can_be_turned_off_and_seeds_repeat():
+    images = batch_of()
+    top, left, mirrored = random_crops(images, 8, torch.Generator().manual_seed(0), crop=False, mirror=False)
+    assert set(top.tolist()) == {2} and set(left.tolist()) == {3} and not mirrored.any()
+    same = [torch.stack(random_crops(images, 8, torch.Generator().manual_seed(s))) for s in (5, 5, 6)]
+    assert torch.equal(same[0], same[1]) and not torch.equal(same[0], same[2])
+
+
+def test_views_are_torchvisions():
+    images, zero = batch_of(), torch.zeros(12, 14, 3)
+    nchw = images.permute(0, 3, 1, 2).float()
+    theirs = torch.stack(v2.TenCrop(8)(nchw))
+    # torchvision puts the odd pixel of a centre crop at the other side when it mirrors first, so compare where it is even
+    ours = ten_views(images, zero, 8)
+    assert ours.shape == (10, 6, 3, 8, 8)
+    found = {tuple(view.flatten().tolist()) for view in ours[:, 0]}
+    assert len(found) == 10 and sum(tuple(view.flatten().tolist()) in found for view in theirs[:, 0]) >= 9
+    assert torch.equal(ours[5:], ours[:5].flip(-1))
+    assert torch.equal(centre_view(images, zero, 8)[0], nchw[:, :, 2:10, 3:11])
+    assert torch.equal(centre_view(images, zero, 8)[0], v2.CenterCrop(8)(nchw))
+
+
+@pytest.mark.parametrize("kind", ["eigenvalue", "deviation"])
+def test_colour_noise_has_the_covariance_of_its_rule(kind):
+    mix = np.random.default_rng(0).normal(size=(3, 3)) * 0.2
+    covariance = mix @ mix.T
+    values, vectors = np.linalg.eigh(covariance)
+    axes = torch.tensor(values, dtype=torch.float32), torch.tensor(vectors, dtype=torch.float32)
+    blank = torch.zeros(100_000, 3, 1, 1)
+    noise = colour_noise(blank.clone(), axes, kind, torch.Generator().manual_seed(0), pixel_std=255)[:, :, 0, 0].numpy()
+    power = 2 if kind == "eigenvalue" else 1
+    expected = 0.1**2 * vectors @ np.diag(values**power) @ vectors.T / (1 if kind == "eigenvalue" else 1.1**2)
+    np.testing.assert_allclose(np.cov(noise.T), expected, atol=0.02 * np.abs(expected).max())
+    scaled = colour_noise(blank.clone(), axes, kind, torch.Generator().manual_seed(0))[:, :, 0, 0].numpy()
+    np.testing.assert_allclose(scaled, noise * 255, rtol=1e-4, atol=1e-4)
+
+
+def test_colour_noise_is_one_colour_for_the_whole_image():
+    axes = torch.tensor([0.2, 0.02, 0.005]), torch.eye(3)
+    images = torch.randn(4, 3, 5, 5)
+    shift = colour_noise(images.clone(), axes, "eigenvalue", torch.Generator().manual_seed(0)) - images
+    torch.testing.assert_close(shift, shift[:, :, :1, :1].expand_as(shift), rtol=1e-3, atol=1e-4)
+    assert len(torch.unique(shift[:, 0, 0, 0])) == 4

@@ -1,0 +1,115 @@
+"""The update rule against its formula, and the schedules."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import tiny_model
+
+from alexnet_lib import AlexNet, TrainConfig
+from alexnet_lib.optim import PaperSGD, Schedule
+
+
+def one_parameter(**options) -> tuple[torch.nn.Linear, PaperSGD]:
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(4, 3).double()
+    return layer, PaperSGD(layer, **options)
+
+
+def steps(layer, step, rates):
+    """Takes a step a rate on a fixed loss; the weights after each."""
+    inputs, seen = torch.randn(6, 4, generator=torch.Generator().manual_seed(1)).double(), []
+    for rate in rates:
+        layer.zero_grad()
+        layer(inputs).square().sum().backward()
+        step(rate)
+        seen.append(layer.weight.detach().clone().numpy())
+    return seen
+
+
+RATES = [0.01] * 3 + [0.001] * 3
+
+
+def paper_step(optimiser):
+    def step(rate):
+        optimiser.rates = dict.fromkeys(optimiser.parameters, rate)
+        optimiser.step()
+
+    return step
+
+
+def test_it_is_the_formula_of_section_5():
+    layer, optimiser = one_parameter()
+    found = steps(layer, paper_step(optimiser), RATES)
+    reference, _ = one_parameter()
+    v = {n: np.zeros(p.shape) for n, p in reference.named_parameters()}
+
+    def by_formula(rate):
+        for n, p in reference.named_parameters():
+            w = p.detach().numpy()
+            v[n] = 0.9 * v[n] - 0.0005 * rate * w - rate * p.grad.numpy()
+            w += v[n]
+
+    for ours, expected in zip(found, steps(reference, by_formula, RATES), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-12)
+
+
+def test_it_parts_from_torchs_sgd_when_the_rate_changes():
+    layer, optimiser = one_parameter()
+    ours = steps(layer, paper_step(optimiser), RATES)
+    other, _ = one_parameter()
+    sgd = torch.optim.SGD(other.parameters(), lr=1.0, momentum=0.9, weight_decay=0.0005)
+
+    def torch_step(rate):
+        sgd.param_groups[0]["lr"] = rate
+        sgd.step()
+
+    theirs = steps(other, torch_step, RATES)
+    for a, b in zip(ours[:3], theirs[:3], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+    assert np.abs(ours[3] - theirs[3]).max() > 1e-3
+
+
+def test_a_rate_of_zero_freezes_and_biases_need_not_decay():
+    layer, optimiser = one_parameter()
+    steps(layer, paper_step(optimiser), [0.01])
+    before, velocity = layer.weight.detach().clone(), optimiser.velocity["weight"].clone()
+    steps(layer, paper_step(optimiser), [0.0])
+    assert torch.equal(before, layer.weight) and torch.equal(velocity, optimiser.velocity["weight"])
+    _, without = one_parameter(decay_biases=False)
+    assert without.decay == {"weight": 0.0005, "bias": 0.0}
+
+
+def test_plateau_divides_by_ten_three_times():
+    schedule = Schedule(TrainConfig(patience=2))
+    rates = []
+    for error in [50, 40, 40, 40, 40, 40, 40, 40, 40, 40, 30, 30, 30]:
+        rates.append(schedule.rates(0).weights)
+        schedule.observe(error)
+    drops = [0.01] * 4 + [0.001] * 2 + [0.0001] * 2 + [0.00001] * 5
+    assert rates == pytest.approx(drops) and schedule.dropped == 3
+    assert schedule.finished
+    again = Schedule(TrainConfig(patience=2))
+    again.load_state(schedule.state())
+    assert again.rates(0) == schedule.rates(0) and again.finished
+
+
+def test_run_2012():
+    schedule, net = Schedule(TrainConfig.preset("code_2012")), AlexNet(tiny_model())
+    for epoch, rate in ((0, 0.01), (24.9, 0.01), (25, 0.001), (51, 0.0001), (79, 0.00001), (90, 0.00001)):
+        assert schedule.rates(epoch).weights == pytest.approx(rate)
+
+    def named(epoch):
+        by_name, rates = schedule.rates(epoch).by_parameter(net), {}
+        for layer, (part, i) in net._places.items():
+            rates[layer] = by_name[f"{part}.{i}.weight"], by_name[f"{part}.{i}.bias"]
+        return rates
+
+    assert named(10) == {n: (0.01, 0.002 if n in ("conv1", "conv2") else 0.02) for n in net.named_layers()}
+    assert named(70)["conv1"] == pytest.approx((0.00001, 0.002)) and named(70)["conv2"] == pytest.approx((0.0001, 0.002))
+    assert named(72)["conv1"] == (0, 0)
+    assert [schedule.rates(e).colour_noise for e in (66, 67)] == [True, False]
+
+
+def test_one_cycle_rises_and_falls_to_zero():
+    schedule = Schedule(TrainConfig(schedule="one_cycle", epochs=10, lr=1.0, warmup=0.2))
+    assert [schedule.rates(e).weights for e in (0, 1, 2, 6, 10)] == pytest.approx([0, 0.5, 1, 0.5, 0])
