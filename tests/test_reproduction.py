@@ -1,0 +1,85 @@
+"""The end-to-end notebook through papermill: progress, records, wrong parameters, nothing left behind."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from helpers import ROOT, TINY
+
+NOTEBOOK = ROOT / "notebooks" / "14_reproduction.ipynb"
+SHORT = {"model": TINY, "train": {"epochs": 2, "batch_size": 20, "limit": 200}}
+
+
+def papermill(out, *words: str, stderr=subprocess.PIPE) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "papermill", str(NOTEBOOK), str(out), "-k", "python3", "--cwd", str(NOTEBOOK.parent)]
+    return subprocess.run([*command, "--no-progress-bar", *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True, timeout=600)
+
+
+def text_of(notebook) -> str:
+    return json.dumps(nbformat.read(notebook, as_version=4).cells)
+
+
+def test_it_runs_resumes_and_leaves_no_trail(tmp_path):
+    run_dir = tmp_path / "run"
+    words = ["-y", json.dumps(SHORT), "-p", "run_dir", str(run_dir), "-p", "lr", "0.02"]
+    main, side = pty.openpty()
+    done = papermill(tmp_path / "out.ipynb", *words, stderr=side)
+    os.close(side)
+    shown = b""
+    try:
+        while block := os.read(main, 2**16):
+            shown += block
+    except OSError:  # the other side is closed
+        pass
+    assert done.returncode == 0, shown[-3000:].decode()
+    assert b"img/s" in shown and b"train_loss" in shown  # progress in the terminal that runs papermill
+    executed = text_of(tmp_path / "out.ipynb")
+    assert "img/s" not in executed and "trained for 2 epochs, 20 steps" in executed
+    assert str(tmp_path) not in executed.replace(json.dumps(str(run_dir)), "").replace(str(run_dir), "")
+    record = json.loads((run_dir / "record.json").read_text())
+    assert record["train"]["lr"] == 0.02 and record["model"]["conv1"]["kernels"] == 8
+    assert {"test_top1_error", "chance_error", "tower_selectivity_gap", "neighbours_gain"} <= set(record["metrics"])
+    before = sorted(p.name for p in run_dir.glob("checkpoint-*"))
+    again = papermill(tmp_path / "again.ipynb", *words)
+    assert again.returncode == 0 and sorted(p.name for p in run_dir.glob("checkpoint-*")) == before
+    resumed = json.loads((run_dir / "record.json").read_text())
+    assert resumed["metrics"] == record["metrics"] and resumed["training_seconds"] == record["training_seconds"]
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["-p", "epoch", "3"], "unknown parameter 'epoch'. Did you mean 'epochs'?"),
+        (["-p", "seed", "one"], "parameter seed must be int, not 'one' (str)"),
+        (["-y", "{model: {conv1: {kernals: 8}}}"], "unknown field of conv1 'kernals'. Did you mean 'kernels'?"),
+    ],
+)
+def test_a_wrong_parameter_stops_it_before_training(tmp_path, words, said):
+    done = papermill(tmp_path / "out.ipynb", *words, "-p", "run_dir", str(tmp_path / "run"))
+    assert done.returncode != 0 and not (tmp_path / "run").exists()
+    assert said in done.stderr.strip().splitlines()[-1]
+
+
+def test_make_reproduce_ends_with_what_was_wrong(tmp_path):
+    command = [sys.executable, "tools/reproduce.py"]
+    done = subprocess.run([*command, "--profile", "quik"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and "Did you mean 'quick'" in done.stderr.strip().splitlines()[-1]
+    done = subprocess.run([*command, "--data", "folder:absent"], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1 and last.startswith("error: no folder") and "absent" in last
+
+
+def test_committed_notebooks_are_clean():
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        cells = nbformat.read(path, as_version=4).cells
+        code = [c for c in cells if c.cell_type == "code"]
+        assert all(c.execution_count for c in code), f"{path.name} has cells that were not run"
+        outputs = [o for c in code for o in c.outputs]
+        assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"], path.name
+        assert sum("parameters" in c.metadata.get("tags", []) for c in cells) == 1
+        assert not [c for c in cells if "injected-parameters" in c.metadata.get("tags", [])]
+        assert path.stat().st_size < 2_500_000
