@@ -6,6 +6,7 @@ import tarfile
 import urllib.error
 import urllib.request
 import zipfile
+from http.client import HTTPException
 from pathlib import Path
 
 from .config import InputError
@@ -28,7 +29,7 @@ def fetch(url: str, path: Path, md5: str) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _download(url, partial)
-    except (urllib.error.URLError, OSError) as error:
+    except (HTTPException, OSError) as error:
         reason = getattr(error, "reason", None) or error
         raise InputError(f"cannot download {path.name}: {reason}. {by_hand}") from error
     if _md5(partial) != md5:

@@ -14,11 +14,19 @@ from .training import Result, fit, split_holdout
 
 
 def run(
-    model: ModelConfig, train: TrainConfig, run_dir: Path, *, experiment: str = "train", arm: str | None = None, device: str | None = None
+    model: ModelConfig,
+    train: TrainConfig,
+    run_dir: Path,
+    *,
+    experiment: str = "train",
+    arm: str | None = None,
+    device: str | None = None,
+    keep_classes: bool = False,
 ) -> tuple[dict, Path]:
     """Opens the data, trains, evaluates on the test split where there is one, and writes run_dir/record.json.
 
-    The number of classes follows from the data. The initial weights follow from train.seed.
+    The network gets as many outputs as the data has classes, unless keep_classes is set. The initial weights follow
+    from train.seed.
 
     Returns:
         The record and its path; see records.make. Its metrics: test_top1_error and test_top5_error (ten views) and
@@ -28,7 +36,8 @@ def run(
         InputError: as open_dataset and fit.
     """
     whole = open_dataset(train.data, "train")
-    model = replace(model, classes=len(whole.classes))
+    if not keep_classes:
+        model = replace(model, classes=len(whole.classes))
     train_set, valid_set = split_holdout(whole, train)
     test_set = open_dataset(train.data, "test") if whole.has_split("test") else None
     net = AlexNet(model, seed=train.seed)

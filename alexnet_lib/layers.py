@@ -72,35 +72,34 @@ def neighbours(channels: int, size: int, groups: int, dtype: torch.dtype = torch
 
 
 class _LocalResponseNorm(torch.autograd.Function):
-    """With d_i = k + alpha * sum_j B_ij a_j^2 (B the band, symmetric) the output is b_i = a_i d_i^-beta, and
+    """With d_i = k + sum_j B_ij a_j^2, B = alpha * band (symmetric), the output is b_i = a_i d_i^-beta, and
 
-    dL/da_i = g_i d_i^-beta - 2 alpha beta a_i * sum_j B_ij (g_j a_j d_j^(-beta - 1)),   g = dL/db.
+    dL/da_i = g_i d_i^-beta - 2 beta a_i * sum_j B_ij (g_j a_j d_j^(-beta - 1)),   g = dL/db.
     """
 
     @staticmethod
     def forward(ctx, maps: Tensor, band: Tensor, alpha: float, beta: float, k: float) -> Tensor:
-        maps = _dense(maps)
+        maps, band = maps.contiguous(memory_format=_format(maps)), alpha * band
         ctx.save_for_backward(maps, band)
-        ctx.constants = alpha, beta, k
+        ctx.beta, ctx.k = beta, k
         out = torch.empty_like(maps)
-        product = _product(maps, band)
         for a, b in _chunks(maps, out):
-            d = product(a.to(band.dtype).square()).mul_(alpha).add_(k)
+            d = _times(band, a.to(band.dtype).square(), maps).add_(k)
             torch.mul(a, _power(d, beta), out=b)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor):
-        (maps, band), (alpha, beta, k) = ctx.saved_tensors, ctx.constants
+        (maps, band), beta = ctx.saved_tensors, ctx.beta
         gradient = gradient.contiguous(memory_format=_format(maps))
         out = torch.empty_like(maps)
-        product = _product(maps, band)
         for a, g, result in _chunks(maps, gradient, out):
-            d = product(a.to(band.dtype).square()).mul_(alpha).add_(k)
+            a = a.to(band.dtype)
+            d = _times(band, a.square(), maps).add_(ctx.k)
             direct = _power(d, beta).mul_(g)
-            across = product((direct / d).mul_(a))
-            result.copy_(direct.addcmul_(across, a.to(band.dtype), value=-2 * alpha * beta))
+            across = _times(band, torch.div(direct, d, out=d).mul_(a), maps)
+            torch.addcmul(direct, across, a, value=-2 * beta, out=result)
         return out, None, None, None, None
 
 
@@ -109,25 +108,23 @@ def _power(d: Tensor, beta: float) -> Tensor:
     return d.sqrt().mul_(d).rsqrt_() if beta == 0.75 else d**-beta
 
 
+def _times(band: Tensor, some: Tensor, maps: Tensor) -> Tensor:
+    """The band times a chunk of `maps`, over the channels wherever they lie."""
+    return some @ band if _channels_last(maps) else torch.matmul(band, some)
+
+
+def _channels_last(maps: Tensor) -> bool:
+    return maps.dim() == 4 and maps.is_contiguous(memory_format=torch.channels_last) and not maps.is_contiguous()
+
+
 def _format(maps: Tensor) -> torch.memory_format:
-    channels_last = maps.dim() == 4 and maps.is_contiguous(memory_format=torch.channels_last) and not maps.is_contiguous()
-    return torch.channels_last if channels_last else torch.contiguous_format
-
-
-def _dense(maps: Tensor) -> Tensor:
-    return maps.contiguous(memory_format=_format(maps))
-
-
-def _product(maps: Tensor, band: Tensor):
-    """The product of the band with squares in the chunks' layout."""
-    return (lambda s: s @ band) if _format(maps) == torch.channels_last else (lambda s: torch.matmul(band, s))
+    return torch.channels_last if _channels_last(maps) else torch.contiguous_format
 
 
 def _chunks(*tensors: Tensor):
     """The same few images of each tensor at a time: (n, C, pixels), or (n, pixels, C) where channels come last."""
-    channels_last = _format(tensors[0]) == torch.channels_last
-    views = [t.permute(0, 2, 3, 1).flatten(1, 2) if channels_last else t.reshape(*t.shape[:2], -1) for t in tensors]
-    first = tensors[0]
+    first, last = tensors[0], _channels_last(tensors[0])
+    views = [t.permute(0, 2, 3, 1).flatten(1, 2) if last else t.reshape(*t.shape[:2], -1) for t in tensors]
     step = len(first) if first.is_cuda else max(1, CHUNK * len(first) // max(1, first.numel()))
     for start in range(0, len(first), step):
         yield [v[start : start + step] for v in views]

@@ -7,6 +7,7 @@ Shards are mapped into memory: opening reads none of them, and processes share t
 import hashlib
 import json
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -51,7 +52,7 @@ def open_dataset(
     return PackedDataset.open(folder, split)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PackedDataset:
     """A split of a packed set, or a part of one.
 
@@ -196,7 +197,8 @@ def _plan(source: sources.Source, size: int) -> Iterator[tuple[str, int, int, in
 
 def _write_shards(source: sources.Source, dest: Path, size: int, jobs: list[tuple[str, int, int, int]], workers: int) -> None:
     total = sum(stop - start for _, _, start, stop in jobs)
-    with bar(total=total, desc=f"packing {source.name}", unit="img") as shown, ProcessPoolExecutor(workers) as pool:
+    pool = ProcessPoolExecutor(workers, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
+    with bar(total=total, desc=f"packing {source.name}", unit="img") as shown, pool:
         for split, number, start, stop in jobs:
             stem = dest / f"{split}-{number:05d}"
             if stem.with_suffix(".json").is_file():
@@ -234,8 +236,12 @@ def _prepared(items: Sequence[Path] | np.ndarray, size: int, pool: ProcessPoolEx
     if isinstance(items, np.ndarray):
         yield from items
         return
-    for some in pool.map(prepare_many, [(items[i : i + 16], size) for i in range(0, len(items), 16)]):
-        yield from some
+    try:
+        for some in pool.map(prepare_many, [(items[i : i + 16], size) for i in range(0, len(items), 16)]):
+            yield from some
+    except BaseException:  # Ctrl-C and a full disk must not wait for what is still queued
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
 
 
 def _write_index(source: sources.Source, dest: Path, size: int, plan: list[tuple[str, int, int, int]], allow_broken: bool) -> None:

@@ -15,23 +15,24 @@ class _CellLine:
     """A file that shows the last line written to it as one output of the cell, replaced in place."""
 
     def __init__(self, terminal):
-        from IPython.display import display
-
-        self.terminal = terminal
-        self.handle = display({"text/plain": ""}, raw=True, display_id=True)
+        self.terminal, self.handle = terminal, None
 
     def write(self, text: str) -> int:
         self.terminal.write(text)
-        line = text.strip("\r\n ")
-        if line:
-            self.handle.update({"text/plain": line}, raw=True)
+        if line := text.strip("\r\n "):
+            self.show(line)
         return len(text)
 
     def flush(self) -> None:
         self.terminal.flush()
 
-    def finish(self, line: str) -> None:
-        self.handle.update({"text/plain": line}, raw=True)
+    def show(self, line: str) -> None:
+        from IPython.display import display
+
+        if self.handle is None:
+            self.handle = display({"text/plain": line}, raw=True, display_id=True)
+        else:
+            self.handle.update({"text/plain": line}, raw=True)
 
 
 @cache
@@ -56,24 +57,28 @@ def in_notebook() -> bool:
 class bar(tqdm):
     """A tqdm bar with rate and time left: `bar(iterable)` or `bar(total=..., desc=..., unit=..., initial=...)`.
 
-    Takes tqdm's arguments. Where nobody watches (output to a file or a pipe), it writes a line every half minute instead of redrawing.
-    `bar.finish(line)` closes it and, in a notebook, leaves `line` in its place.
+    Takes tqdm's arguments. Where nobody watches (output to a file or a pipe) it writes a line every half minute. In a
+    notebook it appears after a few seconds and goes away at the end; `bar.finish(line)` leaves `line` in its place.
     """
 
     def __init__(self, *args, **kwargs):
         self._cell = None
         terminal = _kernel_terminal() if in_notebook() else sys.stderr
-        kwargs.setdefault("mininterval", 0.5 if terminal.isatty() else 30.0)
-        kwargs.setdefault("dynamic_ncols", terminal.isatty())
-        kwargs.setdefault("leave", False)
+        watched = terminal.isatty()
+        kwargs = {"mininterval": 0.5 if watched else 30.0, "dynamic_ncols": watched, "leave": False} | kwargs
         if in_notebook() and not kwargs.get("disable"):
-            self._cell = kwargs["file"] = _CellLine(terminal)
-            kwargs["mininterval"] = min(kwargs["mininterval"], 2.0)
-        else:
-            kwargs.setdefault("file", sys.stderr)
-        super().__init__(*args, **kwargs)
+            self._cell = _CellLine(terminal)
+            kwargs |= {"file": self._cell, "delay": 3, "mininterval": min(kwargs["mininterval"], 2.0)}
+        super().__init__(*args, **{"file": sys.stderr} | kwargs)
 
-    def finish(self, line: str = "") -> None:
+    def close(self) -> None:
+        super().close()
+        if self._cell is not None and self._cell.handle is not None:
+            self._cell.show("")
+
+    def finish(self, line: str) -> None:
+        """Closes the bar and, in a notebook, leaves a line in its place."""
         self.close()
         if self._cell is not None:
-            self._cell.finish(line)
+            self._cell.show(line)
+            self._cell = None  # another close() must not clear it

@@ -84,6 +84,7 @@ def make(experiment: str, arm: str, *, model: ModelConfig, train: TrainConfig, d
         "environment": environment(),
         "steps": result.step,
         "training_seconds": round(result.seconds, 1),
+        "first_losses": [round(loss, 4) for loss in result.first_losses],
         "curve": result.curve,
         "metrics": metrics,
     }
