@@ -71,7 +71,10 @@ def train(
     model, training = overridden(model, merge(training, {"seed": seed} | ({"data": data} if data else {})), settings)
     arm = arm or preset
     run = run or records.runs_root() / experiment / f"{arm}-seed{training.seed}"
-    found, path = experiments.run(model, training, run, experiment=experiment, arm=arm, device=device)
+    keep_classes = any(setting.startswith("model.classes=") for setting in settings)
+    found, path = experiments.run(
+        model, training, run, experiment=experiment, arm=arm, device=device, keep_classes=keep_classes
+    )
     if int(os.environ.get("RANK", 0)) == 0:
         if record:
             path = records.write(found, records.results_path(found))
@@ -126,7 +129,10 @@ def overridden(model: ModelConfig, training: TrainConfig, settings: list[str]) -
 def main() -> int:
     """Runs a command; bad input ends it with one line and status 1, Ctrl-C with a word on how to go on and status 130."""
     try:
-        return app(standalone_mode=False) or 0
+        status = app(standalone_mode=False) or 0
+        if status == 130:  # what the command-line library makes of Ctrl-C
+            raise KeyboardInterrupt
+        return status
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -58,10 +58,14 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict]:
 
 
 def save_step(folder: Path, step: int, tensors: dict[str, Tensor], facts: dict, keep: int) -> Path:
-    """Saves the checkpoint of a step into a run's folder and then removes all but the newest `keep`."""
+    """Saves the checkpoint of a step into a run's folder and then removes all but the newest `keep`.
+
+    Those of later steps go first: the run would have resumed from them, were they not damaged.
+    """
     path = folder / f"checkpoint-{step:08d}.safetensors"
     save(path, tensors, facts)
-    for old in sorted(folder.glob(PATTERN))[:-keep]:
+    there = sorted(folder.glob(PATTERN))
+    for old in set(there) - set([p for p in there if p <= path][-keep:]):
         old.unlink(missing_ok=True)
     for stray in folder.glob("checkpoint-*.partial-*"):  # of a run that was killed while writing
         stray.unlink(missing_ok=True)

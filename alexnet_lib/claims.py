@@ -13,14 +13,18 @@ from .config import InputError, one_of
 
 REPRODUCED, SAME_DIRECTION, NOT_HERE = "reproduced", "same direction", "not at this scale"
 CONTRADICTED, NEEDS_IMAGENET, NOT_YET = "contradicted", "needs ImageNet", "not measured yet"
-KEYS = {"id", "section", "claim", "paper", "recorded", "experiment", "rule", "command"}
+KEYS = {"id", "section", "claim", "paper", "recorded", "experiment", "arm", "rule", "command"}
 KINDS = {"exact": {"expected"}, "needs_imagenet": set(), "within": {"metric", "against", "effect"}, "threshold": {"metric", "above"}}
 SEEDS_NEEDED = 3
+LEDGER = Path(__file__).with_name("claims.json")
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of the paper. `rule["text"]` says how its verdict is reached, `recorded` what the authors' own log has."""
+    """One claim of the paper. `rule["text"]` says how its verdict is reached, `recorded` what the authors' own log has.
+
+    Records of `experiment` count where they are of `arm`: another arm with the same seed is no other seed.
+    """
 
     id: str
     section: str
@@ -28,6 +32,7 @@ class Claim:
     paper: str
     recorded: dict | None
     experiment: str | None
+    arm: str | None
     rule: dict
     command: str
 
@@ -42,7 +47,7 @@ class Verdict:
 
 
 @cache
-def ledger(path: Path = Path(__file__).with_name("claims.json")) -> dict[str, Claim]:
+def ledger(path: Path = LEDGER) -> dict[str, Claim]:
     """All claims by id. Raises InputError for an entry that is not of the ledger's form."""
     claims = {}
     for entry in json.loads(path.read_text()):
@@ -76,13 +81,14 @@ def paired(treated: Sequence[dict], control: Sequence[dict], metric: str) -> lis
 
 
 def judge(claim: Claim, found: Sequence[dict] | None = None) -> Verdict:
-    """The verdict on a claim from records: those given, else its experiment's in results/."""
+    """The verdict on a claim from records: those given, else its experiment's and arm's in results/."""
     rule = claim.rule
     if rule["kind"] == "exact":
         return _judge_exact(rule["expected"])
     if rule["kind"] == "needs_imagenet":
         return Verdict(NEEDS_IMAGENET)
-    found = records.read_experiment(claim.experiment) if found is None else found
+    if found is None:
+        found = [r for r in records.read_experiment(claim.experiment) if r["arm"] == claim.arm]
     metrics = [r["metrics"] for r in found if rule["metric"] in r["metrics"]]
     values = [m[rule["metric"]] - (m[rule["against"]] if "against" in rule else 0) for m in metrics]
     if len(values) < SEEDS_NEEDED:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import difflib
+import math
+import re
 import types
 import typing
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -101,14 +103,20 @@ class ModelConfig:
         one_of("dropout_scale", self.dropout_scale, ("test", "train"))
         one_of("init", self.init, ("normal", "he", "torch"))
         positive(self, "image_size", "classes", "towers", "pixel_std")
+        positive(self.pool, "size", "stride", where="pool")
+        not_negative(self, "hidden_std", "classifier_std")
         if not 0 <= self.dropout < 1:
             raise InputError(f"dropout is the share of units dropped, 0 <= dropout < 1, not {self.dropout}")
-        if self.norm.size < 1 or self.norm.size % 2 == 0:
-            raise InputError(f"norm.size must be odd (n adjacent maps with one in the middle), not {self.norm.size}")
+        for where, norm in (("norm", self.norm), ("within_norm", self.within_norm)):
+            positive(norm, "size", "k", where=where)
+            not_negative(norm, "alpha", "beta", where=where)
+            if norm.size % 2 == 0:
+                raise InputError(f"{where}.size must be odd, so that the window has a middle, not {norm.size}")
         if not self.convs:
             raise InputError("the network needs at least one convolutional layer")
         for name, conv in self.convs:
             positive(conv, "kernels", "size", "stride", where=name)
+            not_negative(conv, "padding", "overhang", "std", where=name)
             for step in conv.then:
                 one_of(f"{name}.then", step, ("activation", "norm", "within_norm", "pool"))
             if conv.kernels % self.towers:
@@ -124,7 +132,7 @@ class ModelConfig:
         return tuple((name, conv) for name, conv in layers if conv is not None)
 
     @classmethod
-    def preset(cls, name: str, **overrides) -> "ModelConfig":
+    def preset(cls, name: str, /, **overrides) -> "ModelConfig":
         """A preset by name with fields replaced; a dict replaces fields of a nested part."""
         from .presets import MODELS
 
@@ -163,10 +171,9 @@ class TrainConfig:
     patience: int = 5  # plateau: epochs without a better validation error before lr / 10
     drops: int = 3  # plateau: how often lr is divided by 10
     warmup: float = 0.2  # one_cycle: share of training in which lr rises to its peak
-    # data held back from training, chosen with holdout_seed: the validation set where no other is given
-    holdout: int = 0
+    holdout: int = 0  # training images held back for validation, drawn with holdout_seed
     holdout_seed: int = 0
-    limit: int | None = None  # train on the first so many images only
+    limit: int | None = None  # train on so many of the others only, drawn likewise
     evaluate_every: int = 1  # epochs
     checkpoint_minutes: float = 10.0  # also at the end of every evaluated epoch
     keep_checkpoints: int = 2
@@ -181,15 +188,15 @@ class TrainConfig:
         one_of("colour_noise", self.colour_noise, ("eigenvalue", "deviation", "none"))
         one_of("schedule", self.schedule, ("plateau", "run_2012", "one_cycle", "constant"))
         one_of("precision", self.precision, ("float32", "bfloat16"))
-        positive(self, "epochs", "batch_size", "lr", "images_per_draw", "evaluate_every", "keep_checkpoints", "patience")
-        for name in ("holdout", "momentum", "weight_decay", "colour_sigma", "drops", "warmup", "checkpoint_minutes", "seed"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} must not be negative, not {getattr(self, name)}")
-        if self.warmup >= 1:
-            raise InputError(f"warmup is the share of training in which lr rises, below 1, not {self.warmup}")
+        positive(self, "epochs", "batch_size", "lr", "images_per_draw", "evaluate_every", "keep_checkpoints", "patience", "limit")
+        not_negative(self, "holdout", "holdout_seed", "momentum", "weight_decay", "bias_lr", "bias_lr_conv12", "colour_sigma")
+        not_negative(self, "drops", "warmup", "checkpoint_minutes", "seed")
+        for name in ("warmup", "momentum"):
+            if getattr(self, name) >= 1:
+                raise InputError(f"{name} must be below 1, not {getattr(self, name)}")
 
     @classmethod
-    def preset(cls, name: str, **overrides) -> "TrainConfig":
+    def preset(cls, name: str, /, **overrides) -> "TrainConfig":
         """A preset by name with fields replaced."""
         from .presets import TRAINING
 
@@ -211,10 +218,17 @@ def one_of(what: str, value, allowed) -> None:
 
 
 def positive(obj, *names: str, where: str = "") -> None:
-    """Raises InputError where a numeric field is not above zero."""
+    """Raises InputError where a numeric field is given and not above zero."""
     for name in names:
-        if getattr(obj, name) <= 0:
+        if getattr(obj, name) is not None and getattr(obj, name) <= 0:
             raise InputError(f"{where + '.' if where else ''}{name} must be above 0, not {getattr(obj, name)}")
+
+
+def not_negative(obj, *names: str, where: str = "") -> None:
+    """Raises InputError where a numeric field is given and below zero."""
+    for name in names:
+        if getattr(obj, name) is not None and getattr(obj, name) < 0:
+            raise InputError(f"{where + '.' if where else ''}{name} must not be negative, not {getattr(obj, name)}")
 
 
 def merge(config, overrides: dict, where: str = ""):
@@ -254,7 +268,8 @@ def _convert(hint, value):
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if isinstance(value, list) and any(typing.get_origin(k) is tuple for k in kinds):
         return tuple(value)
-    if type(value) is int and float in kinds and int not in kinds:
+    exponent = isinstance(value, str) and re.fullmatch(r"[-+]?\d+\.?\d*[eE][-+]?\d+", value)  # 1e-3 is text in YAML 1.1
+    if float in kinds and (exponent or (type(value) is int and int not in kinds)):
         return float(value)
     return value
 
@@ -266,6 +281,8 @@ def _check(config) -> None:
         if not _is_a(value, hint):
             kind = getattr(hint, "__name__", None) if not typing.get_args(hint) else str(hint).replace(__package__ + ".config.", "")
             raise InputError(f"{name} must be {kind}, not {value!r} ({type(value).__name__})")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{name} must be a finite number, not {value}")
         for part in value if isinstance(value, tuple) else (value,):
             if is_dataclass(part):
                 _check(part)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .augment import centre_view, ten_views
-from .config import one_of
+from .config import InputError, ModelConfig, one_of
 from .model import AlexNet
 from .progress import bar
 
@@ -25,9 +25,15 @@ def predict(models: AlexNet | Sequence[AlexNet], dataset, views: str = "ten", ba
 
     Returns:
         float32 (N, classes), on the CPU, in the order of the data set.
+
+    Raises:
+        InputError: the networks differ in input or classes, or do not fit the data set.
     """
     one_of("views", views, VIEWS)
     models = [models] if isinstance(models, AlexNet) else list(models)
+    if len({(m.config.image_size, m.config.pixel_std, m.config.classes) for m in models}) != 1:
+        raise InputError("networks that are averaged need the same image_size, pixel_std and classes")
+    check_fits(models[0].config, dataset)
     config, device = models[0].config, next(models[0].parameters()).device
     was_training = [m.training for m in models]
     mean_image = torch.from_numpy(dataset.mean_image).to(device)
@@ -47,6 +53,14 @@ def predict(models: AlexNet | Sequence[AlexNet], dataset, views: str = "ten", ba
     for model, training in zip(models, was_training, strict=True):
         model.train(training)
     return torch.cat(found)
+
+
+def check_fits(config: ModelConfig, dataset) -> None:
+    """Raises InputError where images are smaller than the network's crops, or of more classes than it knows."""
+    if dataset.size < config.image_size:
+        raise InputError(f"the network wants crops of {config.image_size} pixels, the images of {dataset.name} have {dataset.size}")
+    if len(dataset.classes) > config.classes:
+        raise InputError(f"{dataset.name} has {len(dataset.classes)} classes, the network {config.classes}: set classes")
 
 
 def error_rates(probabilities: Tensor, labels: Tensor) -> dict[str, float]:

@@ -1,11 +1,15 @@
 """One style for every plot: a light card that a dark page can carry, colours that also differ in grey, axes with units."""
 
+import logging
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.figure import Figure
 from torch import Tensor
+
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # a slow first import would warn in the notebook's cell
+
+import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 
 # Dark to light, so that the order is visible without colour; chosen for the common kinds of colour blindness.
 COLOURS = ("#14213d", "#c2410c", "#3a86c8", "#e0a526", "#8a8f98")
@@ -97,7 +101,7 @@ def guesses_figure(images: np.ndarray, probabilities: Tensor, labels: Sequence[i
         probabilities: (N, classes).
         labels: the right classes.
     """
-    figure, axes = plt.subplots(2, len(images), figsize=(8.5, 3.6), height_ratios=(1.3, 1))
+    figure, axes = plt.subplots(2, len(images), figsize=(8.5, 3.6), height_ratios=(1.3, 1), squeeze=False)
     for column, (image, p, label) in enumerate(zip(images, probabilities, labels, strict=True)):
         top, below = axes[:, column]
         top.imshow(image)
@@ -120,7 +124,7 @@ def neighbours_figure(queries: np.ndarray, by_features: np.ndarray, by_pixels: n
         by_features, by_pixels: uint8 (N, k, H, W, 3).
     """
     count = by_features.shape[1]
-    figure, axes = plt.subplots(len(queries), 2 * count + 3, figsize=(8.5, 0.75 * len(queries) + 0.3), width_ratios=[1, 0.3, *[1] * count, 0.3, *[1] * count])
+    figure, axes = plt.subplots(len(queries), 2 * count + 3, figsize=(8.5, 0.75 * len(queries) + 0.3), width_ratios=[1, 0.3, *[1] * count, 0.3, *[1] * count], squeeze=False)
     for row, pictures in enumerate(zip(queries, by_features, by_pixels, strict=True)):
         line = [pictures[0], None, *pictures[1], None, *pictures[2]]
         for place, picture in zip(axes[row], line, strict=True):

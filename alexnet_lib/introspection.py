@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from .augment import centre_view
 from .model import AlexNet
@@ -42,16 +43,27 @@ def hidden_features(model: AlexNet, dataset, batch_size: int = 500) -> np.ndarra
     return torch.cat(found).numpy()
 
 
-def pixel_features(dataset) -> np.ndarray:
-    """The images themselves as vectors: float32 (N, 3 * size * size), 0 to 1."""
-    return dataset.take(range(len(dataset))).reshape(len(dataset), -1).astype(np.float32) / 255
+def pixel_features(dataset, side: int = 64, batch_size: int = 500) -> np.ndarray:
+    """The images themselves as vectors: float32 (N, 3 * S * S), 0 to 1.
+
+    S is the images' own size, up to `side`; larger ones are averaged down to it, so that 10,000 images of 256 pixels
+    take 0.5 GB and not 8. What distances between pixels see of a photograph is coarse anyway.
+    """
+    found = []
+    for start in range(0, len(dataset), batch_size):
+        images = torch.from_numpy(dataset.take(range(start, min(start + batch_size, len(dataset))))).permute(0, 3, 1, 2) / 255
+        found.append((adaptive_avg_pool2d(images, side) if dataset.size > side else images).flatten(1))
+    return torch.cat(found).numpy()
 
 
 def nearest(among: np.ndarray, of: np.ndarray, count: int = 5) -> np.ndarray:
-    """Places in `among` (N, D) of the nearest vectors to each of `of` (M, D), by Euclidean distance: int64 (M, count)."""
+    """Places in `among` (N, D) of the nearest vectors to each of `of` (M, D), by Euclidean distance: int64 (M, count).
+
+    Where `among` has fewer than `count` vectors, all of them.
+    """
     from sklearn.neighbors import NearestNeighbors
 
-    return NearestNeighbors(n_neighbors=count).fit(among).kneighbors(of, return_distance=False)
+    return NearestNeighbors(n_neighbors=min(count, len(among))).fit(among).kneighbors(of, return_distance=False)
 
 
 def same_class_share(places: np.ndarray, labels_among: np.ndarray, labels_of: np.ndarray) -> float:

@@ -114,7 +114,9 @@ class Schedule:
         rate = c.lr / 0.01 * next(r for start, r in reversed(RUN_2012) if epoch >= start)
         if epoch < CONV1_SLOW_2012:
             return self._with_biases(rate)
-        conv1 = (0.0, 0.0) if epoch >= CONV1_FROZEN_2012 else (c.lr / 0.01 * 0.00001, c.bias_lr_conv12 or rate)
+        slow = c.lr / 0.01 * 0.00001
+        bias = next(r for r in (c.bias_lr_conv12, c.bias_lr, slow) if r is not None)
+        conv1 = (0.0, 0.0) if epoch >= CONV1_FROZEN_2012 else (slow, bias)
         return self._with_biases(rate, layers={"conv1": conv1}, colour_noise=False)
 
     def observe(self, error: float) -> bool:
@@ -139,4 +141,3 @@ class Schedule:
 
     def load_state(self, state: dict) -> None:
         self.dropped, self.best, self.since_best = state["dropped"], state["best"], state["since_best"]
-

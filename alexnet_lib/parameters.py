@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import ModuleType
 
 from .config import InputError, ModelConfig, TrainConfig, merge, one_of
 from .presets import profile as preset
@@ -26,6 +27,9 @@ class Settings:
 def settle(namespace: dict, experiment: str) -> Settings:
     """Settings from the names that a notebook has defined so far.
 
+    A session that runs the cell again holds names of later cells too; then unknown names pass, types are still checked.
+    A seed or data set inside `train` goes before the one beside it.
+
     Args:
         namespace: `globals()` in the cell below the parameters.
         experiment: the notebook's name; runs lie in runs/EXPERIMENT/PROFILE-seedN unless run_dir says otherwise.
@@ -35,8 +39,11 @@ def settle(namespace: dict, experiment: str) -> Settings:
     """
     given = {name: value for name, value in namespace.items() if not _of_the_shell(name, value)}
     model_fields, train_fields = ({f.name for f in fields(c)} for c in (ModelConfig, TrainConfig))
+    names = [*KNOWN, *sorted(train_fields | model_fields)]
+    if any(isinstance(value, Settings) for value in given.values()):
+        given = {name: value for name, value in given.items() if name in names}
     for name, value in given.items():
-        one_of("parameter", name, [*KNOWN, *sorted(train_fields | model_fields)])
+        one_of("parameter", name, names)
         kind = KNOWN.get(name)
         if kind and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
             raise InputError(f"parameter {name} must be {kind.__name__}, not {value!r} ({type(value).__name__})")
@@ -46,13 +53,12 @@ def settle(namespace: dict, experiment: str) -> Settings:
     changes = {"model": dict(given["model"]), "train": dict(given["train"])}
     for name in set(given) - set(KNOWN):
         changes["train" if name in train_fields else "model"][name] = given[name]
-    train_changes = changes["train"] | {"seed": given["seed"]} | ({"data": given["data"]} if given["data"] else {})
-    run_dir = given["run_dir"] or runs_root() / experiment / f"{given['profile']}-seed{given['seed']}"
-    return Settings(
-        given["profile"], merge(model, changes["model"]), merge(train, train_changes), changes, Path(run_dir), given["record"]
-    )
+    beside = {"seed": given["seed"]} | ({"data": given["data"]} if given["data"] else {})
+    model, train = merge(model, changes["model"]), merge(train, beside | changes["train"])
+    run_dir = given["run_dir"] or runs_root() / experiment / f"{given['profile']}-seed{train.seed}"
+    return Settings(given["profile"], model, train, changes, Path(run_dir), given["record"])
 
 
 def _of_the_shell(name: str, value) -> bool:
-    """Whether IPython, and not a cell, defined the name."""
-    return name.startswith("_") or name in {"In", "Out", "exit", "quit", "open", "get_ipython"} or callable(value)
+    """Whether IPython or an import, and not a parameter, defined the name."""
+    return name.startswith("_") or name in {"In", "Out", "exit", "quit"} or callable(value) or isinstance(value, ModuleType)

@@ -6,19 +6,29 @@ is replaced in place (so that an executed notebook keeps no trail of it), and th
 
 import os
 import sys
+import time
 from functools import cache
 
 from tqdm import tqdm
 
+UNWATCHED = 30.0  # seconds between lines where nobody watches
+APPEARS_AFTER = 3.0  # seconds until a bar shows in a notebook: a quick one leaves the cell as it is
+
 
 class _CellLine:
-    """A file that shows the last line written to it as one output of the cell, replaced in place."""
+    """A file that shows the last line written to it as one output of the cell, replaced in place.
+
+    The output starts empty: nbval, which knows no replacing, then finds nothing to compare, however slow the machine.
+    """
 
     def __init__(self, terminal):
-        self.terminal, self.handle = terminal, None
+        self.terminal, self.handle, self.told = terminal, None, float("-inf")
 
     def write(self, text: str) -> int:
-        self.terminal.write(text)
+        now = time.monotonic()
+        if self.terminal.isatty() or now - self.told >= UNWATCHED:
+            self.terminal.write(text)
+            self.told = now
         if line := text.strip("\r\n "):
             self.show(line)
         return len(text)
@@ -26,13 +36,16 @@ class _CellLine:
     def flush(self) -> None:
         self.terminal.flush()
 
+    def fileno(self) -> int:
+        """The terminal's descriptor, by which tqdm asks for its width."""
+        return self.terminal.fileno()
+
     def show(self, line: str) -> None:
         from IPython.display import display
 
         if self.handle is None:
-            self.handle = display({"text/plain": line}, raw=True, display_id=True)
-        else:
-            self.handle.update({"text/plain": line}, raw=True)
+            self.handle = display({}, raw=True, display_id=True)
+        self.handle.update({"text/plain": line}, raw=True)
 
 
 @cache
@@ -65,10 +78,10 @@ class bar(tqdm):
         self._cell = None
         terminal = _kernel_terminal() if in_notebook() else sys.stderr
         watched = terminal.isatty()
-        kwargs = {"mininterval": 0.5 if watched else 30.0, "dynamic_ncols": watched, "leave": False} | kwargs
+        kwargs = {"mininterval": 0.5 if watched else UNWATCHED, "dynamic_ncols": watched, "leave": False} | kwargs
         if in_notebook() and not kwargs.get("disable"):
             self._cell = _CellLine(terminal)
-            kwargs |= {"file": self._cell, "delay": 3, "mininterval": min(kwargs["mininterval"], 2.0)}
+            kwargs |= {"file": self._cell, "delay": APPEARS_AFTER, "mininterval": min(kwargs["mininterval"], 2.0)}
         super().__init__(*args, **{"file": sys.stderr} | kwargs)
 
     def close(self) -> None:

@@ -18,10 +18,13 @@ from torch.nn.functional import cross_entropy
 from . import checkpoint
 from .augment import colour_noise, cut, random_crops
 from .config import InputError, TrainConfig
-from .evaluation import evaluate
+from .evaluation import check_fits, evaluate
 from .model import AlexNet
 from .optim import PaperSGD, Schedule
 from .progress import bar
+
+
+FIRST_STEPS = 100  # whose losses are kept one by one: how a run starts says whether it is set up right
 
 
 class DivergedError(InputError):
@@ -30,9 +33,11 @@ class DivergedError(InputError):
 
 @dataclass
 class Result:
-    """What fit() gives back: the curve (one dict an epoch), steps taken, seconds spent, and the last checkpoint."""
+    """What fit() gives back: the curve (one dict an epoch), the losses of the first steps, steps taken, seconds spent,
+    and the last checkpoint."""
 
     curve: list[dict]
+    first_losses: list[float]
     step: int
     seconds: float
     checkpoint: Path | None
@@ -53,14 +58,15 @@ def fit(model: AlexNet, train_set, valid_set, config: TrainConfig, run_dir: Path
 
     Raises:
         DivergedError: the loss is not finite; the checkpoints from before remain.
-        InputError: run_dir holds a run with another configuration or data set, or the images do not fit the network.
+        InputError: run_dir holds a run with another configuration or data set, the images do not fit the network, or a
+            plateau schedule has no validation error to watch.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once the step is finished and its checkpoint is written.
     """
     trainer = Trainer(model, train_set, valid_set, config, Path(run_dir), device, progress)
     trainer.resume()
     with stop_requests() as stop:
         trainer.run(stop)
-    return Result(trainer.curve, trainer.step, trainer.seconds, trainer.saved)
+    return Result(trainer.curve, trainer.first_losses, trainer.step, trainer.seconds, trainer.saved)
 
 
 class Trainer:
@@ -68,13 +74,15 @@ class Trainer:
 
     def __init__(self, model, train_set, valid_set, config, run_dir, device=None, progress=True):
         self.rank, self.world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-        self.device = torch.device(device or pick_device())
+        self.device = torch.device(pick_device(device))
         self.config, self.run_dir, self.train_set, self.valid_set = config, run_dir, train_set, valid_set
-        if train_set.size < model.config.image_size:
-            raise InputError(f"the network wants crops of {model.config.image_size} pixels, the images of {train_set.name} have {train_set.size}")
-        if len(train_set.classes) > model.config.classes:
-            raise InputError(f"{train_set.name} has {len(train_set.classes)} classes, the network {model.config.classes}: set classes")
+        for dataset in (train_set, valid_set) if valid_set is not None else (train_set,):
+            check_fits(model.config, dataset)
+        if config.schedule == "plateau" and valid_set is None and config.epochs > config.patience:
+            raise InputError("the plateau schedule watches a validation error, and nothing is held out: set holdout or another schedule")
         self.batch_size = min(config.batch_size, len(train_set))
+        if self.batch_size % self.world:
+            raise InputError(f"a batch of {self.batch_size} images does not divide among {self.world} processes: set another batch_size")
         self.steps_per_epoch = len(train_set) // self.batch_size
         self.model = model.to(self.device)
         if config.channels_last:
@@ -88,32 +96,35 @@ class Trainer:
         self.mean_image = torch.from_numpy(train_set.mean_image).to(self.device)
         self.axes = tuple(torch.as_tensor(a, dtype=torch.float32, device=self.device) for a in train_set.colour_axes)
         self.show = progress and self.rank == 0
-        self.step, self.seconds, self.curve, self.saved = 0, 0.0, [], None
+        self.step, self.seconds, self.curve, self.first_losses, self.saved = 0, 0.0, [], [], None
         self.tally = torch.zeros(3, dtype=torch.float64, device=self.device)  # loss, wrong, images of this epoch so far
 
     def run(self, stop: threading.Event) -> None:
-        last = self.config.epochs * self.steps_per_epoch
+        last = self.step if self.schedule.finished else self.config.epochs * self.steps_per_epoch
         started, saved_at, before = time.perf_counter(), time.perf_counter(), self.seconds
-        writer = self._tensorboard()
         self.model.train()
-        with bar(total=last * self.batch_size, initial=self.step * self.batch_size, unit="img", unit_scale=True, disable=not self.show) as shown:
+        counted = {"total": last * self.batch_size, "initial": self.step * self.batch_size, "unit": "img", "unit_scale": True}
+        with self._tensorboard() as writer, bar(**counted, disable=not self.show) as shown:
             for images, labels in self._batches(last):
                 self._take_step(images, labels)
                 self.step += 1
                 shown.update(self.batch_size)
-                at_end = self.step % self.steps_per_epoch == 0
-                due = time.perf_counter() - saved_at > 60 * self.config.checkpoint_minutes
-                if self.device.type == "cpu" or at_end or due or self.step % 20 == 0:
-                    self._check_finite()
                 self.seconds = before + time.perf_counter() - started
+                at_end = self.step % self.steps_per_epoch == 0
+                if self.device.type != "cpu" and not at_end and self.step % 20:
+                    continue  # a GPU is not waited for after every step
+                evaluated = at_end and (self.step // self.steps_per_epoch % self.config.evaluate_every == 0 or self.step == last)
+                stopping = self._any_process(stop.is_set())
+                saving = evaluated or stopping or time.perf_counter() - saved_at > 60 * self.config.checkpoint_minutes
+                self._check_finite(weights=saving)
                 if at_end:
-                    self._finish_epoch(shown, writer)
-                if at_end or due or stop.is_set():
+                    self._finish_epoch(evaluated, shown, writer)
+                if saving:
                     self.save()
                     saved_at = time.perf_counter()
-                if stop.is_set():
+                if stopping:
                     raise KeyboardInterrupt
-                if at_end and self.schedule.finished:
+                if self.schedule.finished:
                     break
             shown.finish(f"trained for {self.step // self.steps_per_epoch} epochs, {self.step} steps")
 
@@ -121,7 +132,8 @@ class Trainer:
         c, m = self.config, self.model.config
         epoch = self.step / self.steps_per_epoch
         rates = self.schedule.rates(epoch)
-        # The draws are for the whole batch, whichever part of it is ours: the number of processes changes nothing.
+        # Crops are drawn for the whole batch, whichever part of it is ours: they do not depend on the number of processes.
+        # Dropout masks and colour noise do, since each process draws its own.
         generator = torch.Generator(self.device).manual_seed(mix(c.seed, self.step))
         torch.manual_seed(mix(c.seed, self.step, self.rank + 1))  # the dropout masks
         part = slice(self.rank, None, self.world)
@@ -139,6 +151,8 @@ class Trainer:
         loss.backward()
         self.optimiser.rates = rates.by_parameter(self.model)
         self.optimiser.step()
+        if self.step < FIRST_STEPS:
+            self.first_losses.append(loss.item())
         with torch.no_grad():
             self.tally[0] += loss.detach().double() * len(labels)
             self.tally[1] += (logits.argmax(1) != labels).sum()
@@ -166,26 +180,39 @@ class Trainer:
                     waiting = ahead.submit(fetch, step + 1)
                 yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
 
-    def _finish_epoch(self, shown, writer) -> None:
+    def _finish_epoch(self, evaluated: bool, shown, writer) -> None:
         epoch = self.step // self.steps_per_epoch
         if self.world > 1:
             torch.distributed.all_reduce(self.tally)
         loss, wrong, images = self.tally.tolist()
         self.tally.zero_()
-        entry = {"epoch": epoch, "step": self.step, "lr": self.optimiser.rates[next(iter(self.optimiser.rates))]}
+        entry = {"epoch": epoch, "step": self.step, "lr": self.schedule.rates((self.step - 1) / self.steps_per_epoch).weights}
         entry |= {"train_loss": loss / images, "train_error": 100 * wrong / images, "seconds": round(self.seconds, 3)}
-        if self.valid_set is not None and (epoch % self.config.evaluate_every == 0 or epoch == self.config.epochs):
+        if self.valid_set is not None and evaluated:
             found = evaluate(self.model, self.valid_set, "centre")
-            entry |= {"valid_loss": found["loss"], "valid_error": found["top1_error"]}
-            self.schedule.observe(found["top1_error"])
+            errors = torch.tensor([found["loss"], found["top1_error"]], dtype=torch.float64, device=self.device)
+            if self.world > 1:
+                torch.distributed.broadcast(errors, 0)  # two GPUs may round apart; their schedules must not
+            entry["valid_loss"], entry["valid_error"] = errors.tolist()
+            self.schedule.observe(entry["valid_error"])
         self.curve.append(entry)
         shown.set_postfix_str(" ".join(f"{k} {entry[k]:.4g}" for k in ("train_loss", "train_error", "valid_error") if k in entry))
         if writer:
             for key, value in entry.items():
                 writer.add_scalar(key, value, self.step)
 
-    def _check_finite(self) -> None:
-        if not torch.isfinite(self.tally[0]):
+    def _any_process(self, flag: bool) -> bool:
+        """Whether the flag is up in any process: all of them must stop after the same step."""
+        if self.world > 1:
+            flags = torch.tensor(float(flag), device=self.device)
+            torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX)
+            flag = flags.item() > 0
+        return flag
+
+    def _check_finite(self, weights: bool) -> None:
+        """Looks at the loss, and before a checkpoint at the weights too: the last good one stays good."""
+        numbers = [self.tally[0], *(self.model.parameters() if weights else ())]
+        if not all(torch.isfinite(n).all() for n in numbers):
             good = f"The last good checkpoint is {self.saved}" if self.saved else "There is no checkpoint from before"
             raise DivergedError(
                 f"the loss is not finite at step {self.step}. {good}. Try a lower lr (it is {self.config.lr:g}), "
@@ -199,15 +226,26 @@ class Trainer:
             tensors |= {f"velocity.{n}": t for n, t in self.optimiser.velocity.items()} | {"tally": self.tally}
             facts = {"model": asdict(self.model.config), "train": asdict(self.config), "data": self.train_set.checksum}
             facts |= {"step": self.step, "seconds": self.seconds, "schedule": self.schedule.state(), "curve": self.curve}
+            facts |= {"first_losses": self.first_losses}
             facts |= {"torch_threads": torch.get_num_threads(), "processes": self.world, "batch_size": self.batch_size}
             self.saved = checkpoint.save_step(self.run_dir, self.step, tensors, facts, self.config.keep_checkpoints)
 
     def resume(self) -> None:
         """Takes up the newest sound checkpoint in the run's folder, if there is one."""
+        try:
+            self.run_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot write to {self.run_dir}: {error.strerror}. Name another run folder") from error
         found = checkpoint.newest(self.run_dir)
-        if found is None:
-            return
-        path, tensors, facts = found
+        if found is not None:
+            self._load(*found)
+        if self.world > 1:
+            ends = torch.tensor([self.step, -self.step], device=self.device)
+            torch.distributed.all_reduce(ends, torch.distributed.ReduceOp.MAX)
+            if ends.sum() != 0:
+                raise InputError(f"the processes find different checkpoints in {self.run_dir}: it must be a folder that all machines share")
+
+    def _load(self, path: Path, tensors: dict[str, Tensor], facts: dict) -> None:
         asked, saved = self.config, TrainConfig.from_dict(facts["train"])
         free = ("precision", "channels_last", "compile", "tensorboard", "checkpoint_minutes", "keep_checkpoints", "data")
         checkpoint.check_same("model", path, type(self.model.config).from_dict(facts["model"]), self.model.config)
@@ -217,30 +255,36 @@ class Trainer:
         self.model.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
         for name, velocity in self.optimiser.velocity.items():
             velocity.copy_(tensors[f"velocity.{name}"])
-        self.tally.copy_(tensors["tally"])
+        if self.rank == 0:  # the other processes' part of an epoch begun is not in the file
+            self.tally.copy_(tensors["tally"])
         self.schedule.load_state(facts["schedule"])
         self.step, self.seconds, self.curve, self.saved = facts["step"], facts["seconds"], facts["curve"], path
+        self.first_losses = facts["first_losses"]
 
+    @contextmanager
     def _tensorboard(self):
+        """A writer, or None where there is to be none."""
         if not (self.config.tensorboard and self.rank == 0):
-            return None
+            yield None
+            return
         from torch.utils.tensorboard import SummaryWriter
 
-        return SummaryWriter(self.run_dir / "tensorboard")
+        with SummaryWriter(self.run_dir / "tensorboard") as writer:
+            yield writer
 
 
 def split_holdout(dataset, config: TrainConfig):
-    """(training set, validation set or None): config.holdout images drawn with config.holdout_seed validate.
+    """(training set, validation set or None): config.holdout images validate and of the others config.limit train.
 
-    config.limit then keeps the first so many of the training images. Raises InputError where too few are left.
+    Both are drawn with config.holdout_seed: folders come class by class, so that the first images would be of one class.
+    Raises InputError where nothing is left to train on.
     """
     if config.holdout >= len(dataset):
         raise InputError(f"holdout = {config.holdout} leaves none of the {len(dataset)} images of {dataset.name} to train on")
-    if not config.holdout:
-        return dataset if config.limit is None else dataset.subset(range(min(config.limit, len(dataset)))), None
     order = np.random.default_rng(config.holdout_seed).permutation(len(dataset))
-    held, kept = np.sort(order[: config.holdout]), np.sort(order[config.holdout :])[: config.limit]
-    return dataset.subset(kept), dataset.subset(held)
+    held, kept = np.sort(order[: config.holdout]), np.sort(order[config.holdout :][: config.limit])
+    train_set = dataset if len(kept) == len(dataset) else dataset.subset(kept)
+    return train_set, dataset.subset(held) if config.holdout else None
 
 
 @contextmanager
@@ -267,12 +311,20 @@ def mix(*numbers: int) -> int:
     return int(np.random.SeedSequence([n % 2**32 for n in numbers]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def pick_device() -> str:
-    """The GPU of this process, or the CPU."""
-    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+def pick_device(name: str | None = None) -> str:
+    """The device asked for, or a GPU where there is one; under torchrun "cuda" is the GPU of this process."""
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if name == "cuda" else name
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"no device {name!r} here: {str(error).splitlines()[0]}") from error
+    return name
 
 
 def join_processes(device: torch.device) -> None:
     """Joins the processes that torchrun started, once."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
