@@ -52,11 +52,10 @@ class _CellLine:
 def _kernel_terminal():
     """The standard error that the kernel's process was started with, which papermill's terminal shows.
 
-    ipykernel replaces descriptor 2 by a pipe of its own and keeps a copy of the original.
+    ipykernel replaces descriptor 2 by a pipe of its own and keeps a copy of the original, except on Windows and under
+    pytest, where descriptor 2 stays what it was.
     """
-    descriptor = getattr(sys.stderr, "_original_stdstream_copy", None)
-    if descriptor is None:
-        return open(os.devnull, "w")
+    descriptor = getattr(sys.stderr, "_original_stdstream_copy", 2)
     return os.fdopen(os.dup(descriptor), "w", buffering=1)
 
 

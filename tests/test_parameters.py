@@ -1,0 +1,58 @@
+"""The parameters of a notebook in a live session and from papermill's nested values; see also test_learned."""
+
+import ast
+from dataclasses import fields
+
+import nbformat
+import numpy as np
+import pytest
+from helpers import ROOT
+
+from alexnet_lib import InputError, ModelConfig, TrainConfig
+from alexnet_lib.parameters import KNOWN, settle
+
+DEFAULTS = {"profile": "quick", "seed": 0, "data": "", "run_dir": "", "record": False, "model": {}, "train": {}}
+
+
+def test_every_training_field_can_be_nested(tmp_path):
+    found = settle(DEFAULTS | {"data": "cifar10", "train": {"seed": 3, "data": "imagenette"}}, "x")
+    assert found.train.seed == 3 and found.train.data == "imagenette"
+    assert found.run_dir.name == "quick-seed3"
+    with pytest.raises(InputError, match="seed must be int"):
+        settle(DEFAULTS | {"train": {"seed": "3"}}, "x")
+
+
+@pytest.mark.parametrize("config, where", [(TrainConfig, "train"), (ModelConfig, "model")])
+def test_every_field_can_be_set_by_its_name(config, where):
+    base = getattr(settle(DEFAULTS, "x"), where)
+    for name in {field.name for field in fields(config)} - {*KNOWN, "name"}:  # both have a name
+        value = getattr(base, name)
+        assert settle(DEFAULTS | {name: value}, "x").changed[where] == {name: value}
+
+
+def test_imports_are_no_parameters():
+    settle(DEFAULTS | {"np": np, "ModelConfig": ModelConfig}, "x")
+
+
+def test_a_live_session_can_run_the_cell_again():
+    session = dict(DEFAULTS)
+    session["settings"] = settle(session, "x")
+    session |= {"net": object(), "seed": 2, "lr": 0.5}
+    again = settle(session, "x")
+    assert again.train.seed == 2 and again.train.lr == 0.5
+    with pytest.raises(InputError, match="seed must be int"):
+        settle(session | {"seed": "2"}, "x")
+
+
+def test_no_name_of_the_notebook_is_taken_for_a_field():
+    """Else running the cell again would read a result as a setting."""
+    cells = nbformat.read(ROOT / "notebooks" / "14_reproduction.ipynb", 4).cells
+    stored = {
+        node.id
+        for cell in cells
+        if cell.cell_type == "code"
+        for node in ast.walk(ast.parse(cell.source))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+    assert set(KNOWN) <= stored
+    assert not (stored - set(KNOWN)) & {f.name for c in (ModelConfig, TrainConfig) for f in fields(c)}
