@@ -1,67 +1,73 @@
-# The two commands that matter: make reproduce, make test.
+# The two commands that matter: make reproduce, make test. `make help` lists the rest.
+PYTHON ?= python3
 PROFILE ?= quick
+PROFILES = quick laptop paper code_2012 one_gpu no_communication torchvision
 SEED ?= 0
 DATA ?=
 RECORD ?=
-RUN = $(RUNS)/14_reproduction/$(PROFILE)-seed$(SEED)
-RUNS = $(or $(ALEXNET_RUNS),runs)
 BIN = .venv/bin
 PY = $(BIN)/python
-# A kernel of this environment, whatever kernels the user has installed elsewhere.
+PIP = $(PY) -m pip --disable-pip-version-check
+FIRST_PAGE = _build/html/book/intro.html
+# The kernel of this environment, whatever kernels the user has installed elsewhere under the same name.
 export JUPYTER_PATH := $(CURDIR)/.venv/share/jupyter
-export PYTHONWARNINGS ?= ignore::DeprecationWarning
-BOOK = _build/html/book/intro.html
+
+ifneq ($(filter reproduce,$(MAKECMDGOALS)),)
+ifeq ($(filter $(PROFILE),$(PROFILES)),)
+$(error unknown PROFILE '$(PROFILE)'. There is: $(PROFILES))
+endif
+endif
 
 .PHONY: help setup reproduce test test-portable book lab bench lint format clean
 
 help:  ## say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
-	@echo; echo "Variables: PROFILE=quick|laptop|paper  DATA=source or folder:PATH  SEED=0  RECORD=1 (write to results/ too)"
+	@echo
+	@echo "Variables of reproduce: PROFILE=quick, laptop or paper; DATA=a source or folder:PATH; SEED=0;"
+	@echo "RECORD=1 writes the record to results/ too. PYTHON=python3.12 makes .venv with another Python."
 
 setup: .venv/ready  ## make .venv and install everything into it
 
 .venv/ready: requirements.txt pyproject.toml
-	@python3 -c 'import sys; sys.version_info >= (3, 11) or sys.exit("error: Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
-	python3 -m venv .venv
-	$(PY) -m pip install --quiet -r requirements.txt
-	$(PY) -m pip install --quiet --no-deps --editable .
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("error: Python 3.11 or newer is needed and $(PYTHON) is " + sys.version.split()[0] + "; name another one with PYTHON=")'
+	$(PYTHON) -m venv .venv
+	$(PIP) install --requirement requirements.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 reproduce: setup  ## train end to end, write the record, render the book
 	@$(PY) tools/reproduce.py --profile "$(PROFILE)" --seed "$(SEED)" --data "$(DATA)" $(if $(RECORD),--record)
 	@$(MAKE) --no-print-directory book
-	@$(PY) tools/reproduce.py --profile "$(PROFILE)" --seed "$(SEED)" --report "$(BOOK)"
+	@$(PY) tools/reproduce.py --profile "$(PROFILE)" --seed "$(SEED)" --report "$(FIRST_PAGE)"
 
-test: setup  ## run every test
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(PY) -m pytest tests
-	$(PY) tools/nbval.py
+test: setup  ## check style, run every test
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m pytest
 
-test-portable: setup  ## the tests that depend on numbers, with 1 and 2 threads and with the plainest vector units
-	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory portable-tests
-	OMP_NUM_THREADS=2 $(MAKE) --no-print-directory portable-tests
-	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(MAKE) --no-print-directory portable-tests
+# What these settings cannot change is left out: the book, and what only moves files.
+PORTABLE = tests $(addprefix --ignore tests/test_,book.py browser.py make.py sources.py)
 
-.PHONY: portable-tests
-portable-tests:
-	$(PY) -m pytest tests --ignore tests/test_book.py --ignore tests/test_browser.py --ignore tests/test_make.py
-	$(PY) tools/nbval.py
+test-portable: setup  ## run the tests that depend on numbers with 1 and 2 threads and with the plainest vector units
+	@for settings in OMP_NUM_THREADS=1 OMP_NUM_THREADS=2 "ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41"; do \
+	  echo "== $$settings"; env $$settings $(PY) -m pytest $(PORTABLE) || exit 1; done
 
 book: setup  ## render the book into _build/html
 	@$(BIN)/jupyter-book build . --config _config.yml --toc book/_toc.yml --path-output . --warningiserror --keep-going --quiet
 
 lab: setup  ## open the notebooks
-	$(BIN)/jupyter lab notebooks
+	$(PY) -m jupyter lab notebooks
 
 bench: setup  ## measure what was made for speed, as ratios in one run
 	$(PY) tools/bench.py
 
 lint: setup  ## check style
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
 
 format: setup  ## mend style
-	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
 
 clean:  ## remove what was built; runs/, data/ and .venv stay
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis

@@ -1,6 +1,9 @@
-"""Fixtures: a temporary home for runs and data, the two sets of sample images where they are, small data sets."""
+"""Fixtures: a temporary home for runs and data, the two sets of sample images where they are, small data sets, the book."""
 
 import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,14 @@ ROOT = Path(__file__).resolve().parent.parent
 def no_run_is_resumed(tmp_path, monkeypatch):
     """Runs go to a folder that is empty at the start of each test."""
     monkeypatch.setenv("ALEXNET_RUNS", str(tmp_path / "runs"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def data_is_packed_anew(tmp_path_factory):
+    """What an earlier version of the library packed below data/ is not used."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ALEXNET_DATA", str(tmp_path_factory.mktemp("data")))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +53,16 @@ def photographs() -> np.ndarray:
     from alexnet_lib.prepare import central_square
 
     return np.stack([np.asarray(central_square(Image.fromarray(p), 256)) for p in sources.photographs10()])
+
+
+@pytest.fixture(scope="session")
+def book(tmp_path_factory) -> Path:
+    """The HTML of the book, built with the command of `make book`, but elsewhere."""
+    out = tmp_path_factory.mktemp("book")
+    recipe = subprocess.run(["make", "--dry-run", "--no-print-directory", "book"], cwd=ROOT, capture_output=True, text=True, check=True)
+    words = next(shlex.split(line) for line in recipe.stdout.splitlines() if "jupyter-book" in line)
+    words[words.index("--path-output") + 1] = str(out)
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", *words[1:]]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return out / "_build" / "html"

@@ -1,30 +1,13 @@
 """The book: it builds without a warning, is complete, and asks nothing of the network."""
 
-import os
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 
-import pytest
 import yaml
 from helpers import ROOT
 
-sys.path.insert(0, str(ROOT / "tools"))
-import pages
-
 # Elements that a browser loads by itself; a link that a reader may follow is not one.
 LOADED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "video": "src", "object": "data"}
-
-
-@pytest.fixture(scope="session")
-def book(tmp_path_factory):
-    """The book, built as `make book` builds it, but elsewhere."""
-    out = tmp_path_factory.mktemp("book")
-    words = ["--config", "_config.yml", "--toc", "book/_toc.yml", "--path-output", str(out), "--warningiserror", "--keep-going"]
-    done = subprocess.run([sys.executable, "-m", "jupyter_book.cli.main", "build", ".", *words], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return out / "_build" / "html"
 
 
 def listed() -> list[str]:
@@ -68,30 +51,3 @@ def test_every_picture_of_the_book_has_a_text_in_its_place(book):
         found.feed((book / f"{name}.html").read_text())
         without = [p.get("src", "")[:60] for p in found.pictures if not (p.get("alt") or "").strip()]
         assert not [p for p in without if "_images" in p], name
-
-
-needs_browser = pytest.mark.skipif(
-    not pages.browser() and "REQUIRE_BROWSER" not in os.environ, reason="chromium is not installed; .ci/run requires it"
-)
-
-
-@needs_browser
-@pytest.mark.parametrize("name", listed())
-def test_a_browser_asks_for_nothing_and_shows_the_page(book, name):
-    page = book / f"{name}.html"
-    assert not pages.requests(page)
-    html = pages.document(page)
-    assert html.count("<h1") == 1 and "Traceback" not in html
-    if 'class="math' in page.read_text():
-        assert "mjx-container" in html
-
-
-@needs_browser
-def test_both_themes_are_drawn(book, tmp_path):
-    from PIL import Image
-
-    brightness = {}
-    for dark in (False, True):
-        pages.screenshot(book / "book" / "intro.html", tmp_path / f"{dark}.png", dark, height=1000)
-        brightness[dark] = sum(Image.open(tmp_path / f"{dark}.png").convert("L").resize((1, 1)).getdata())
-    assert brightness[False] > 180 and brightness[True] < 90

@@ -1,0 +1,61 @@
+"""The book in a real browser, opened from disk and cut off from the network."""
+
+import os
+
+import pages
+import pytest
+from PIL import Image
+from test_book import listed
+
+pytestmark = pytest.mark.skipif(
+    not pages.browser() and "REQUIRE_BROWSER" not in os.environ, reason="chromium is not installed; .ci/run requires it"
+)
+
+
+@pytest.mark.parametrize("name", listed())
+def test_a_page_asks_for_nothing_and_shows_everything(book, name):
+    document, asked = pages.load(book / f"{name}.html")
+    assert not asked
+    assert document.count("<h1") >= 1 and "Traceback" not in document
+    formulas = document.count('class="math ')
+    assert document.count("<mjx-container") == formulas and "mjx-merror" not in document
+
+
+def test_a_request_would_be_seen(tmp_path):
+    (tmp_path / "page.html").write_text('<img src="https://example.org/a.png"><script src="http://example.org/b.js"></script>')
+    assert pages.load(tmp_path / "page.html")[1] == {"https://example.org/a.png", "http://example.org/b.js"}
+
+
+def test_the_book_has_mathematics_and_it_is_drawn_with_its_own_fonts(book):
+    missing = pages.evaluate(
+        book / "book" / "glossary.html",
+        """async w => { await w.MathJax.startup.promise; await w.document.fonts.ready;
+            return [w.document.querySelectorAll("mjx-container").length,
+                    [...w.document.fonts].filter(f => f.family.startsWith("MJX") && f.status == "error").length,
+                    [...w.document.fonts].filter(f => f.family.startsWith("MJX") && f.status == "loaded").length]; }""",
+    )
+    formulas, failed, loaded = missing
+    assert formulas > 0 and failed == 0 and loaded > 0
+
+
+@pytest.mark.parametrize("name", listed())
+def test_a_narrow_screen_needs_no_scrolling_sideways(book, name):
+    wide = pages.evaluate(book / f"{name}.html", "w => w.document.documentElement.scrollWidth", width=390)
+    assert wide <= 390
+
+
+def test_pictures_keep_a_light_ground_in_the_dark_theme(book):
+    grounds = pages.evaluate(
+        book / "notebooks" / "14_reproduction.html",
+        """w => { w.document.documentElement.dataset.theme = "dark";
+            return [...w.document.querySelectorAll(".cell_output img")].map(i => w.getComputedStyle(i).backgroundColor); }""",
+    )
+    assert grounds and set(grounds) == {"rgb(251, 250, 247)"}
+
+
+def test_both_themes_follow_the_reader_s_system(book, tmp_path):
+    brightness = {}
+    for dark in (False, True):
+        pages.screenshot(book / "book" / "intro.html", tmp_path / "page.png", dark, height=1000)
+        brightness[dark] = Image.open(tmp_path / "page.png").convert("L").resize((1, 1)).getpixel((0, 0))
+    assert brightness[False] > 180 and brightness[True] < 90
