@@ -1,8 +1,10 @@
 """Configurations: strict names and types, presets, round trips."""
 
+import json
 from dataclasses import asdict
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,8 +15,6 @@ from alexnet_lib.presets import MODELS, PROFILES, TRAINING, profile
 
 @pytest.mark.parametrize("name", MODELS)
 def test_model_presets_survive_json(name):
-    import json
-
     config = ModelConfig.preset(name)
     assert config.name == name
     assert ModelConfig.from_dict(json.loads(json.dumps(asdict(config)))) == config
@@ -40,6 +40,38 @@ def test_nested_overrides_leave_the_rest():
     assert six.convs[-1][0] == "conv6"
 
 
+def test_values_as_yaml_and_json_give_them():
+    given = yaml.safe_load("{lr: 1e-3, weight_decay: 5E-4, bias_lr: 2e-2, momentum: 0, colour_sigma: 1}")
+    config = TrainConfig.preset("paper", **given)
+    assert (config.lr, config.weight_decay, config.bias_lr, config.momentum, config.colour_sigma) == (
+        1e-3,
+        5e-4,
+        0.02,
+        0.0,
+        1.0,
+    )
+    assert all(type(getattr(config, name)) is float for name in given)
+    model = ModelConfig.preset("small", **yaml.safe_load("{hidden: [], conv4: null, norm: {alpha: 1e-2}, name: mine}"))
+    assert (model.hidden, model.conv4, model.norm.alpha, model.name) == ((), None, 0.01, "mine")
+
+
+BLOCKS = st.dictionaries(st.sampled_from(["kernels", "size", "padding"]), st.sampled_from([2, 4, 6]))
+
+
+@given(
+    convs=st.dictionaries(st.sampled_from(["conv1", "conv2", "conv3"]), BLOCKS),
+    hidden=st.lists(st.sampled_from([2, 64, 4096]), max_size=3),
+    dropout=st.floats(0, 0.99),
+    alpha=st.floats(0, 1),
+)
+def test_what_is_overridden_survives_json_and_the_rest_stays(convs, hidden, dropout, alpha):
+    config = ModelConfig.preset("paper", **convs, hidden=hidden, dropout=dropout, norm={"alpha": alpha})
+    assert ModelConfig.from_dict(json.loads(json.dumps(asdict(config)))) == config
+    expected = asdict(MODELS["paper"]) | {"hidden": tuple(hidden), "dropout": dropout}
+    expected["norm"] = expected["norm"] | {"alpha": alpha}
+    assert asdict(config) == expected | {name: expected[name] | fields for name, fields in convs.items()}
+
+
 WRONG = [
     (lambda: ModelConfig.preset("papr"), "Did you mean 'paper'"),
     (lambda: TrainConfig.preset("laptpo"), "Did you mean 'laptop'"),
@@ -62,6 +94,27 @@ WRONG = [
     (lambda: TrainConfig.preset("paper", epochs=0), "above 0"),
     (lambda: TrainConfig.preset("paper", weight_decay=-1), "negative"),
     (lambda: TrainConfig.preset("paper", warmup=1), "below 1"),
+    (lambda: TrainConfig.preset("paper", momentum=1.0), "below 1"),
+    (lambda: TrainConfig.preset("paper", lr=float("nan")), "lr must be a finite number"),
+    (lambda: TrainConfig.preset("paper", lr=float("inf")), "lr must be a finite number"),
+    (lambda: TrainConfig.preset("paper", lr="0.01"), "lr must be float"),
+    (lambda: TrainConfig.preset("paper", bias_lr=-0.1), "bias_lr must not be negative"),
+    (lambda: TrainConfig.preset("paper", limit=0), "limit must be above 0"),
+    (lambda: TrainConfig.preset("paper", holdout_seed=-1), "negative"),
+    (lambda: TrainConfig.preset("paper", mirror=1), "mirror must be bool"),
+    (lambda: TrainConfig.preset("paper", lr=None), "lr must be float"),
+    (lambda: TrainConfig.preset("paper", lr=[0.1]), "lr must be float"),
+    (lambda: ModelConfig.preset("paper", pool={"stride": 0}), "pool.stride must be above 0"),
+    (lambda: ModelConfig.preset("paper", pool=3), "pool must be Pool"),
+    (lambda: ModelConfig.preset("paper", conv1={"padding": -1}), "conv1.padding must not be negative"),
+    (lambda: ModelConfig.preset("paper", conv1={"std": -0.1}), "conv1.std must not be negative"),
+    (lambda: ModelConfig.preset("paper", conv1={"then": "pool"}), "then must be tuple"),
+    (lambda: ModelConfig.preset("paper", within_norm={"size": 4}), "within_norm.size must be odd"),
+    (lambda: ModelConfig.preset("paper", norm={"k": 0}), "norm.k must be above 0"),
+    (lambda: ModelConfig.preset("paper", towers=0), "towers must be above 0"),
+    (lambda: ModelConfig.preset("paper", towers=5), "does not divide among 5"),
+    (lambda: ModelConfig.preset("paper", **{f"conv{i}": None for i in range(1, 6)}), "at least one"),
+    (lambda: ModelConfig.from_dict({"name": "x"}), "needs image_size"),
 ]
 
 
