@@ -7,12 +7,15 @@ import pytest
 import torch
 import torchvision
 from helpers import tiny_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import conv2d, cross_entropy, linear, max_pool2d, pad, relu
 
 from alexnet_lib import AlexNet, InputError, ModelConfig
 from alexnet_lib.augment import centre_view
 from alexnet_lib.layers import LocalResponseNorm, WithinMapNorm, local_response_norm
+from alexnet_lib.presets import MODELS
 from alexnet_lib.summary import describe, layer_table, totals
 
 # Weights and biases, worked out by hand from section 3.5 and the release.
@@ -76,7 +79,7 @@ def test_torchvision_preset_gives_torchvisions_logits_bit_for_bit():
     torch.manual_seed(0)
     theirs, images = torchvision.models.alexnet().eval(), torch.randn(2, 3, 224, 224)
     ours = AlexNet(ModelConfig.preset("torchvision")).eval()
-    ours.load_state_dict(theirs.state_dict())
+    ours.load_state_dict(theirs.state_dict(), strict=True)
     assert torch.equal(ours(images), theirs(images))
     theirs.load_state_dict(ours.state_dict())
 
@@ -134,7 +137,9 @@ def test_where_towers_meet(preset, meets):
     images = torch.randn(1, 3, 224, 224) * 50
     seen = {}
     for name, layer in net.named_layers().items():
-        layer.register_forward_hook(lambda _, __, out, name=name: seen.setdefault(name, []).append(out.detach().clone()))
+        layer.register_forward_hook(
+            lambda _, __, out, name=name: seen.setdefault(name, []).append(out.detach().clone())
+        )
     with torch.inference_mode():
         net(images)
         net.named_layers()["conv1"].weight[48:] *= 1.5
@@ -167,3 +172,91 @@ def test_activations_dropout_and_hidden():
 def test_too_small_an_image():
     with pytest.raises(InputError, match="too small"):
         AlexNet(ModelConfig.preset("paper", image_size=20))
+
+
+def test_the_2012_network_by_plain_formulas():
+    """layers-145: normalise, pool, then ReLU in layer 1; alpha over n; a second normalisation within the maps of layer 2."""
+    net = AlexNet(ModelConfig.preset("code_2012", classes=10, hidden=[16, 16]), seed=1).double().eval()
+    w = {n: (m.weight, m.bias) for n, m in net.named_layers().items()}
+    images = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0)).double() * 50
+
+    def across(x):
+        padded = pad(
+            x.square().unflatten(1, (2, -1)), (0, 0, 0, 0, 2, 2)
+        )  # a tower each, two maps of zeros on both sides
+        sums = sum(padded[:, :, i : i + x.shape[1] // 2] for i in range(5)).flatten(1, 2)
+        return x / (2 + 1e-4 / 5 * sums) ** 0.75
+
+    def within(x):
+        squares = pad(x.square(), (2, 2, 2, 2))
+        height, width = x.shape[2:]
+        sums = sum(squares[:, :, i : i + height, j : j + width] for i in range(5) for j in range(5))
+        return x / (1 + 0.001 / 25 * sums) ** 0.75
+
+    x = relu(max_pool2d(across(conv2d(pad(images, (0, 3, 0, 3)), *w["conv1"], stride=4)), 3, 2))
+    x = max_pool2d(within(across(relu(conv2d(x, *w["conv2"], padding=2, groups=2)))), 3, 2)
+    x = relu(conv2d(x, *w["conv3"], padding=1))
+    x = relu(conv2d(x, *w["conv4"], padding=1, groups=2))
+    x = relu(max_pool2d(conv2d(x, *w["conv5"], padding=1, groups=2), 3, 2)).flatten(1)
+    for name in ("fc6", "fc7"):
+        x = relu(linear(x, *w[name])) * 0.5
+    with torch.no_grad():
+        torch.testing.assert_close(net(images), linear(x, *w["fc8"]), rtol=1e-9, atol=1e-12)
+
+
+WIDTHS = {
+    "paper": [96, 256, 384, 384, 256, 4096, 4096, 1000],
+    "one_gpu": [48, 128, 192, 192, 256, 4096, 4096, 1000],
+    "no_communication": [96, 320, 384, 384, 256, 8192, 8192, 1000],
+}
+
+
+@pytest.mark.parametrize("preset", WIDTHS)
+def test_widths_and_sides(preset):
+    rows = layer_table(ModelConfig.preset(preset))
+    assert [r.output[0] for r in rows] == WIDTHS[preset]
+    assert [r.output[1] for r in rows[:5]] == [55, 27, 13, 13, 13]
+    with torch.device("meta"):
+        assert AlexNet(ModelConfig.preset(preset)).feature_shape == (256, 6, 6)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    image=st.integers(8, 40),
+    conv=st.tuples(st.integers(1, 7), st.integers(1, 4), st.integers(0, 3), st.integers(0, 3)),
+    pool=st.tuples(st.integers(1, 4), st.integers(1, 4), st.booleans()),
+)
+def test_the_size_that_is_worked_out_is_the_size_that_comes_out(image, conv, pool):
+    size, stride, padding, overhang = conv
+    first = {"size": size, "stride": stride, "padding": padding, "overhang": overhang, "then": ["pool"]}
+    shape = {"pool": dict(zip(("size", "stride", "round_up"), pool, strict=True)), "image_size": image}
+    alone = {f"conv{i}": None for i in range(2, 6)}
+    try:
+        net = AlexNet(tiny_model(conv1={"kernels": 8} | first, **alone, **shape), seed=0).eval()
+    except InputError as error:
+        assert "too small" in str(error)
+        return
+    images = torch.randn(1, 3, image, image)
+    assert net.features(images).shape[1:] == net.feature_shape and net(images).shape == (1, 10)
+
+
+def test_towers_share_no_gradient_before_the_classifier():
+    """A unit of the first tower's fc7 depends on no weight of the second tower."""
+    net = AlexNet(
+        tiny_model(conv3={"kernels": 8, "reads_all_towers": False}, hidden_reads_all_towers=False), seed=0
+    ).eval()
+    net.hidden(torch.randn(4, 3, 28, 28))[:, :8].sum().backward()
+    for name, layer in net.named_layers().items():
+        if name != "fc8":
+            first, second = layer.weight.grad.chunk(2)
+            assert first.abs().sum() > 0 and second.abs().sum() == 0, name
+
+
+def test_training_moves_every_weight_of_every_preset():
+    for preset in MODELS:
+        changes = {"hidden": [16, 16], "classes": 7}
+        net = AlexNet(ModelConfig.preset(preset, **changes), seed=0).train()
+        size = net.config.image_size
+        cross_entropy(net(torch.randn(2, 3, size, size) * 30 / net.config.pixel_std), torch.tensor([0, 1])).backward()
+        still = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+        assert not still, (preset, still)
