@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.transforms import v2
 
-from alexnet_lib.augment import centre_view, colour_noise, cut, random_crops, ten_views
+from alexnet_lib.augment import centre_view, colour_noise, cut, random_crops, ten_views, view_positions
 
-MEAN = torch.rand(12, 14, 3) * 255
+MEAN = torch.rand(12, 14, 3, generator=torch.Generator().manual_seed(0)) * 255
 
 
 def batch_of(n: int = 6) -> torch.Tensor:
@@ -31,7 +31,9 @@ def test_cut_is_the_loop(size, seed, std):
     images = batch_of()
     top, left, mirrored = random_crops(images, size, torch.Generator().manual_seed(seed))
     found = cut(images, MEAN, size, top, left, mirrored, std)
-    np.testing.assert_allclose(found, cut_by_loops(images, MEAN.numpy(), size, top, left, mirrored, std), rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(
+        found, cut_by_loops(images, MEAN.numpy(), size, top, left, mirrored, std), rtol=1e-5, atol=1e-4
+    )
 
 
 def test_every_position_and_mirror_occurs_equally_often():
@@ -57,20 +59,6 @@ def test_crops_and_mirrors_can_be_turned_off_and_seeds_repeat():
     assert torch.equal(same[0], same[1]) and not torch.equal(same[0], same[2])
 
 
-def test_views_are_torchvisions():
-    images, zero = batch_of(), torch.zeros(12, 14, 3)
-    nchw = images.permute(0, 3, 1, 2).float()
-    theirs = torch.stack(v2.TenCrop(8)(nchw))
-    # torchvision puts the odd pixel of a centre crop at the other side when it mirrors first, so compare where it is even
-    ours = ten_views(images, zero, 8)
-    assert ours.shape == (10, 6, 3, 8, 8)
-    found = {tuple(view.flatten().tolist()) for view in ours[:, 0]}
-    assert len(found) == 10 and sum(tuple(view.flatten().tolist()) in found for view in theirs[:, 0]) >= 9
-    assert torch.equal(ours[5:], ours[:5].flip(-1))
-    assert torch.equal(centre_view(images, zero, 8)[0], nchw[:, :, 2:10, 3:11])
-    assert torch.equal(centre_view(images, zero, 8)[0], v2.CenterCrop(8)(nchw))
-
-
 @pytest.mark.parametrize("kind", ["eigenvalue", "deviation"])
 def test_colour_noise_has_the_covariance_of_its_rule(kind):
     mix = np.random.default_rng(0).normal(size=(3, 3)) * 0.2
@@ -92,3 +80,63 @@ def test_colour_noise_is_one_colour_for_the_whole_image():
     shift = colour_noise(images.clone(), axes, "eigenvalue", torch.Generator().manual_seed(0)) - images
     torch.testing.assert_close(shift, shift[:, :, :1, :1].expand_as(shift), rtol=1e-3, atol=1e-4)
     assert len(torch.unique(shift[:, 0, 0, 0])) == 4
+
+
+def test_224_in_256_has_2178_views():
+    images = torch.empty(1, 256, 256, 3, dtype=torch.uint8).expand(60_000, -1, -1, -1)
+    top, left, mirrored = random_crops(images, 224, torch.Generator().manual_seed(0))
+    assert (top.min(), top.max(), left.min(), left.max()) == (0, 32, 0, 32)
+    assert len(torch.unique(torch.stack([top, left, mirrored.long()]), dim=1).T) == 33 * 33 * 2
+
+
+def test_cuts_are_torchvisions_crops_and_flips():
+    images, zero = batch_of(), torch.zeros(12, 14, 3)
+    top, left, mirrored = random_crops(images, 7, torch.Generator().manual_seed(3))
+    assert 0 < mirrored.sum() < len(images)
+    for found, image, y, x, flip in zip(
+        cut(images, zero, 7, top, left, mirrored), images, top, left, mirrored, strict=True
+    ):
+        expected = v2.functional.crop(image.permute(2, 0, 1).float(), y.item(), x.item(), 7, 7)
+        assert torch.equal(found, v2.functional.hflip(expected) if flip else expected)
+
+
+@pytest.mark.parametrize("height, width, size", [(256, 256, 224), (13, 10, 8), (9, 9, 9)])
+def test_places_of_the_ten_views(height, width, size):
+    mirrored = [flip for _, _, flip in view_positions(height, width, size)]
+    places = [place[:2] for place in view_positions(height, width, size)]
+    corners = [(0, 0), (0, width - size), (height - size, 0), (height - size, width - size)]
+    assert places == 2 * [*corners, ((height - size) // 2, (width - size) // 2)]
+    assert mirrored == [False] * 5 + [True] * 5
+
+
+def test_views_are_torchvisions():
+    """Where the margins are even: of an odd one torchvision puts the spare pixel elsewhere."""
+    images, zero = batch_of(), torch.zeros(12, 14, 3)
+    nchw = images.permute(0, 3, 1, 2).float()
+    ours, theirs = ten_views(images, zero, 8), torch.stack(v2.TenCrop(8)(nchw))
+    assert torch.equal(ours[:5], theirs[:5])
+    assert torch.equal(ours[5:], theirs[[6, 5, 8, 7, 9]])  # a corner's mirror is the other corner of the mirrored image
+    assert torch.equal(centre_view(images, zero, 8)[0], v2.CenterCrop(8)(nchw))
+
+
+def test_the_mean_image_goes_with_the_window_and_not_with_the_mirror():
+    """Every view loses the same central part of the mean image, as in the authors' source."""
+    images = torch.full((1, 12, 14, 3), 100, dtype=torch.uint8)
+    for view in ten_views(images, MEAN, 8)[:, 0]:
+        torch.testing.assert_close(view, 100 - MEAN[2:10, 3:11].permute(2, 0, 1))
+
+
+@pytest.mark.parametrize("kind", ["eigenvalue", "deviation"])
+def test_colour_noise_is_the_loop(kind):
+    torch.manual_seed(0)
+    values, vectors = torch.tensor([0.2175, 0.0188, 0.0045]), torch.linalg.qr(torch.randn(3, 3))[0]
+    batch = torch.randn(4, 3, 5, 5)
+    found = colour_noise(
+        batch.clone(), (values, vectors), kind, torch.Generator().manual_seed(1), sigma=0.1, pixel_std=2.0
+    )
+    draws = 0.1 * torch.randn(4, 3, generator=torch.Generator().manual_seed(1))
+    for n, c, y, x in np.ndindex(4, 3, 5, 5):
+        spread = [v if kind == "eigenvalue" else v**0.5 for v in values]
+        noise = sum(vectors[c, axis] * draws[n, axis] * spread[axis] for axis in range(3)) * 255 / 2.0
+        expected = (batch[n, c, y, x] + noise) / (1 if kind == "eigenvalue" else 1.1)
+        assert found[n, c, y, x] == pytest.approx(expected.item(), rel=1e-4, abs=1e-5)
