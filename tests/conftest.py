@@ -59,7 +59,9 @@ def photographs() -> np.ndarray:
 def book(tmp_path_factory) -> Path:
     """The HTML of the book, built with the command of `make book`, but elsewhere."""
     out = tmp_path_factory.mktemp("book")
-    recipe = subprocess.run(["make", "--dry-run", "--no-print-directory", "book"], cwd=ROOT, capture_output=True, text=True, check=True)
+    recipe = subprocess.run(
+        ["make", "--dry-run", "--no-print-directory", "book"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     words = next(shlex.split(line) for line in recipe.stdout.splitlines() if "jupyter-book" in line)
     words[words.index("--path-output") + 1] = str(out)
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", *words[1:]]

@@ -28,7 +28,11 @@ def test_every_target_has_commands(target):
 
 def test_commands_of_the_pages_exist():
     pages = [ROOT / "README.md", *(ROOT / "book").glob("*.md")]
-    named = {name for page in pages for name in re.findall(r"^make ([a-z-]+)|`make ([a-z-]+)", page.read_text(), re.MULTILINE)}
+    named = {
+        name
+        for page in pages
+        for name in re.findall(r"^make ([a-z-]+)|`make ([a-z-]+)", page.read_text(), re.MULTILINE)
+    }
     assert {a or b for a, b in named} <= set(TARGETS)
 
 

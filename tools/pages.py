@@ -12,10 +12,20 @@ import sys
 import tempfile
 from pathlib import Path
 
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync "
-    "--no-first-run --disable-quic --hide-scrollbars --allow-file-access-from-files --virtual-time-budget=8000"
-).split()
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-quic",
+    "--disable-sync",
+    "--no-first-run",
+    "--hide-scrollbars",
+    "--allow-file-access-from-files",  # a frame's page may be looked into
+    "--virtual-time-budget=8000",
+    "--host-resolver-rules=MAP * ~NOTFOUND",  # no name resolution at all
+]
 # Shows a page in a frame of a given width, runs a function on the frame's window and writes what it returns.
 FRAME = """<!doctype html><iframe src="{page}" style="width: {width}px; height: 2000px"></iframe><pre id="value"></pre>
 <script>
@@ -34,18 +44,22 @@ def browser() -> str | None:
 
 
 def open_page(page: Path, *words: str) -> subprocess.CompletedProcess:
-    """Loads a page from disk in a browser with a fresh profile and no name resolution at all."""
+    """Loads a page from disk in a browser with a fresh profile."""
     with tempfile.TemporaryDirectory() as profile:
-        command = [browser(), *FLAGS, "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={profile}", *words]
+        command = [browser(), *FLAGS, f"--user-data-dir={profile}", *words]
         return subprocess.run([*command, page.resolve().as_uri()], capture_output=True, text=True, timeout=120)
 
 
 def load(page: Path) -> tuple[str, set[str]]:
-    """The page's HTML after its scripts have run, and the addresses outside this machine that it asked for."""
+    """The page's HTML after its scripts have run, and the addresses outside this machine that it asked for.
+
+    What the browser asks for of its own accord, such as the time and updates, has no page as its initiator.
+    """
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "net.json"
         document = open_page(page, f"--log-net-log={log}", "--dump-dom").stdout
-        return document, set(re.findall(r'"url":"((?:https?|wss?)://[^"]+)"', log.read_text()))
+        asked = re.findall(r'"initiator":"(?!not an origin)[^"]*".*"url":"((?:https?|wss?)://[^"]+)"', log.read_text())
+        return document, set(asked)
 
 
 def evaluate(page: Path, function: str, width: int = 1300):
