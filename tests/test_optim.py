@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 from helpers import tiny_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from alexnet_lib import AlexNet, TrainConfig
 from alexnet_lib.optim import PaperSGD, Schedule
@@ -105,7 +107,9 @@ def test_run_2012():
         return rates
 
     assert named(10) == {n: (0.01, 0.002 if n in ("conv1", "conv2") else 0.02) for n in net.named_layers()}
-    assert named(70)["conv1"] == pytest.approx((0.00001, 0.002)) and named(70)["conv2"] == pytest.approx((0.0001, 0.002))
+    assert named(70)["conv1"] == pytest.approx((0.00001, 0.002)) and named(70)["conv2"] == pytest.approx(
+        (0.0001, 0.002)
+    )
     assert named(72)["conv1"] == (0, 0)
     assert [schedule.rates(e).colour_noise for e in (66, 67)] == [True, False]
 
@@ -113,3 +117,80 @@ def test_run_2012():
 def test_one_cycle_rises_and_falls_to_zero():
     schedule = Schedule(TrainConfig(schedule="one_cycle", epochs=10, lr=1.0, warmup=0.2))
     assert [schedule.rates(e).weights for e in (0, 1, 2, 6, 10)] == pytest.approx([0, 0.5, 1, 0.5, 0])
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    rates=st.lists(st.sampled_from([0.0, 0.001, 0.01, 0.03]), min_size=1, max_size=8),
+    momentum=st.sampled_from([0.0, 0.5, 0.9]),
+    decay=st.sampled_from([0.0, 0.0005, 0.1]),
+    decay_biases=st.booleans(),
+)
+def test_any_series_of_rates_is_the_formula(rates, momentum, decay, decay_biases):
+    """Each parameter with a rate of its own: weights by `rates`, biases at twice that."""
+    layer, optimiser = one_parameter(momentum=momentum, weight_decay=decay, decay_biases=decay_biases)
+
+    def step(rate):
+        optimiser.rates = {"weight": rate, "bias": 2 * rate}
+        optimiser.step()
+
+    reference, _ = one_parameter()
+    v = {n: np.zeros(p.shape) for n, p in reference.named_parameters()}
+
+    def by_formula(rate):
+        for n, p in reference.named_parameters():
+            lr, c, w = (
+                (rate, decay, p.detach().numpy())
+                if n == "weight"
+                else (2 * rate, decay * decay_biases, p.detach().numpy())
+            )
+            if lr > 0:
+                v[n] = momentum * v[n] - c * lr * w - lr * p.grad.numpy()
+                w += v[n]
+
+    for ours, expected in zip(steps(layer, step, rates), steps(reference, by_formula, rates), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-10)
+    np.testing.assert_allclose(layer.bias.detach().numpy(), reference.bias.detach().numpy(), rtol=1e-10)
+
+
+def test_the_2012_run_slows_conv1_with_whatever_rates_biases_have():
+    def conv1_biases(**rates):
+        schedule = Schedule(TrainConfig.preset("code_2012", **rates))
+        return schedule.rates(70).layers["conv1"][1]
+
+    assert conv1_biases() == 0.002
+    assert conv1_biases(bias_lr_conv12=0.0) == 0.0
+    assert conv1_biases(bias_lr_conv12=None) == 0.02
+    assert conv1_biases(bias_lr_conv12=None, bias_lr=None) == pytest.approx(0.00001)
+
+
+@given(st.lists(st.integers(0, 100), max_size=60), st.integers(1, 4), st.integers(0, 3))
+def test_a_plateau_never_drops_more_often_than_it_may(errors, patience, drops):
+    schedule = Schedule(TrainConfig(patience=patience, drops=drops))
+    best, since, dropped = float("inf"), 0, 0
+    for seen, error in enumerate(errors):
+        assert schedule.rates(seen).weights == pytest.approx(0.01 / 10**dropped)
+        fell = schedule.observe(error)
+        since = 0 if error < best else since + 1
+        best = min(best, error)
+        assert fell == (since == patience and dropped < drops)
+        if fell:
+            since, dropped = 0, dropped + 1
+    assert schedule.finished == (dropped == drops and since >= patience)
+
+
+def test_only_a_plateau_ends_early():
+    for name in ("constant", "one_cycle", "run_2012"):
+        schedule = Schedule(TrainConfig(schedule=name, patience=1, drops=0))
+        for _ in range(5):
+            assert not schedule.observe(50) and not schedule.finished
+    assert schedule.dropped == 0
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.2, 0.9])
+def test_one_cycle_is_one_triangle(warmup):
+    schedule = Schedule(TrainConfig(schedule="one_cycle", epochs=20, lr=2.0, warmup=warmup))
+    rates = [schedule.rates(20 * i / 1000).weights for i in range(1001)]
+    top = round(1000 * warmup)
+    assert max(rates) == pytest.approx(2.0) and np.argmax(rates) == top
+    assert all(np.diff(rates[: top + 1]) > 0) and all(np.diff(rates[top:]) < 0) and rates[-1] == 0
