@@ -71,7 +71,7 @@ def test_a_checkpoint_of_another_network_is_named(tmp_path, photos10):
     train, valid = split_holdout(photos10[0], tiny_training())
     fit(AlexNet(tiny_model(), seed=0), train, valid, tiny_training(), tmp_path, progress=False)
     other = AlexNet(tiny_model(conv1={"kernels": 16}), seed=0)
-    with pytest.raises(InputError, match="conv1 is .* there and .* here"):
+    with pytest.raises(InputError, match=r"conv1 is .* there and .* here"):
         fit(other, train, valid, tiny_training(), tmp_path, progress=False)
     with pytest.raises(InputError, match="lr is"):
         fit(AlexNet(tiny_model(), seed=0), train, valid, tiny_training(lr=0.5), tmp_path, progress=False)
@@ -81,3 +81,87 @@ def test_a_checkpoint_of_another_network_is_named(tmp_path, photos10):
         c.load_model(tmp_path, tiny_model(dropout=0.1))
     model, facts = c.load_model(tmp_path, tiny_model())
     assert not model.training and facts["step"] == 10
+
+
+@pytest.mark.parametrize("bit", [0, 5, 7])
+def test_no_changed_byte_and_no_cut_passes(tmp_path, bit):
+    path = tmp_path / "x.safetensors"
+    tensors = TENSORS | {
+        "none": torch.zeros(0),
+        "one": torch.tensor(3.0, dtype=torch.float64),
+        "half": torch.ones(3).bfloat16(),
+    }
+    c.save(path, tensors, {"step": 3, "best": float("inf")})
+    whole = path.read_bytes()
+    assert c.load(path)[1]["best"] == float("inf")
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
+        with pytest.raises(InputError):
+            c.load(path)
+    for length in range(0, len(whole), 7):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError):
+            c.load(path)
+
+
+class Evil:
+    """Unpickled, it leaves a file behind."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return open, (self.mark, "w")
+
+
+def test_loading_executes_nothing(tmp_path):
+    mark = tmp_path / "executed"
+    for name, write in (("a.pt", torch.save), ("b.safetensors", lambda o, p: p.write_bytes(pickle.dumps(o)))):
+        write(Evil(str(mark)), tmp_path / name)
+        with pytest.raises(InputError, match="not a whole checkpoint"):
+            c.load(tmp_path / name)
+        with pytest.raises(InputError, match="not a whole checkpoint"):
+            c.load_model(tmp_path / name)
+    assert not mark.exists()
+    torch.load(tmp_path / "a.pt", weights_only=False)
+    assert mark.exists()  # so the trap works
+
+
+def test_a_disk_that_is_full(tmp_path):
+    """A real write that fails: files of this process may not grow beyond 100 bytes."""
+    resource = pytest.importorskip("resource")
+    c.save_step(tmp_path, 1, TENSORS, {"step": 1}, keep=1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(InputError, match="Free some space") as caught:
+            c.save_step(tmp_path, 2, TENSORS, {"step": 2}, keep=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "\n" not in str(caught.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint-00000001.safetensors"]
+    assert c.newest(tmp_path)[2] == {"step": 1}
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_a_damaged_later_one_never_displaces_a_sound_one(tmp_path, keep):
+    (tmp_path / "checkpoint-00000009.safetensors").write_bytes(b"cut short")
+    for step in (5, 6, 7):
+        c.save_step(tmp_path, step, TENSORS, {"step": step}, keep=keep)
+        assert c.newest(tmp_path)[2] == {"step": step}
+    assert len(list(tmp_path.iterdir())) == keep
+
+
+def test_what_a_killed_writer_left_is_cleared(tmp_path):
+    (tmp_path / "checkpoint-00000003.partial-123").write_bytes(b"half")
+    assert c.newest(tmp_path) is None
+    c.save_step(tmp_path, 4, TENSORS, {}, keep=1)
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint-00000004.safetensors"]
+
+
+def test_layouts_and_shared_memory_are_saved_as_values(tmp_path):
+    block = torch.arange(24.0).reshape(1, 2, 3, 4)
+    tensors = {"last": block.contiguous(memory_format=torch.channels_last), "turned": block[0, 0].T}
+    c.save(tmp_path / "x.safetensors", tensors, {})
+    found, _ = c.load(tmp_path / "x.safetensors")
+    assert all(torch.equal(found[n], tensors[n]) for n in tensors)

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 from helpers import tiny_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from alexnet_lib import AlexNet, InputError, evaluate
 from alexnet_lib.augment import ten_views
@@ -30,7 +32,12 @@ def test_error_rates_by_hand():
     p = torch.tensor([[0.1, 0.2, 0.3, 0.05, 0.05, 0.25, 0.05], [0.4, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]])
     p[1, 6] = 0.01
     found = error_rates(p, torch.tensor([5, 6]))
-    assert found == {"top1_error": 100.0, "top5_error": 50.0, "loss": pytest.approx(-(np.log(0.25) + np.log(0.01)) / 2), "count": 2}
+    assert found == {
+        "top1_error": 100.0,
+        "top5_error": 50.0,
+        "loss": pytest.approx(-(np.log(0.25) + np.log(0.01)) / 2),
+        "count": 2,
+    }
     assert error_rates(p[:, :3], torch.tensor([0, 0]))["top5_error"] == 0.0
 
 
@@ -42,3 +49,55 @@ def test_every_image_counts_once(photos10):
     assert all(found["top1_error"] == sizes[0]["top1_error"] for found in sizes)
     with pytest.raises(InputError, match="Did you mean 'centre'"):
         evaluate(net, test, "center")
+
+
+def test_ties_and_few_classes():
+    """Equal probabilities still give five different guesses, and top-1 is one of them."""
+    flat = torch.full((40, 20), 0.05)
+    right = [error_rates(flat, torch.full((40,), label)) for label in range(20)]
+    assert sum(r["top1_error"] == 0 for r in right) == 1
+    assert sum(r["top5_error"] == 0 for r in right) == 5
+    assert all(r["top5_error"] <= r["top1_error"] for r in right)
+    one = error_rates(torch.ones(3, 1), torch.zeros(3, dtype=torch.int64))
+    assert one == {"top1_error": 0.0, "top5_error": 0.0, "loss": 0.0, "count": 3}
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 2**31), count=st.integers(1, 30), classes=st.integers(1, 12))
+def test_error_rates_are_the_loop(seed, count, classes):
+    rng = np.random.default_rng(seed)
+    p = rng.dirichlet(np.ones(classes), count)
+    labels = rng.integers(0, classes, count)
+    order = [sorted(range(classes), key=lambda k: -row[k]) for row in p]
+    found = error_rates(torch.from_numpy(p), torch.from_numpy(labels))
+    for k, key in ((1, "top1_error"), (5, "top5_error")):
+        wrong = sum(label not in guesses[:k] for guesses, label in zip(order, labels, strict=True))
+        assert found[key] == pytest.approx(100 * wrong / count)
+    assert found["loss"] == pytest.approx(-np.mean([np.log(p[i, k]) for i, k in enumerate(labels)]))
+
+
+def test_softmax_comes_before_the_mean(photos10):
+    """A sure view outweighs an unsure one in the mean of logits; the paper takes the mean of probabilities."""
+    test = photos10[1].subset(range(0, 1000, 50))
+    net = AlexNet(tiny_model(classifier_std=30.0), seed=0).eval()
+    views = ten_views(torch.from_numpy(test.take(range(len(test)))), torch.from_numpy(test.mean_image), 28, 64.0)
+    with torch.no_grad():
+        logits = net(views.flatten(0, 1)).unflatten(0, views.shape[:2])
+    found = predict(net, test, "ten")
+    torch.testing.assert_close(found, logits.softmax(2).mean(0), rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(found, logits.mean(0).softmax(1), atol=1e-2)
+    torch.testing.assert_close(found.sum(1), torch.ones(len(test)))
+
+
+def test_what_does_not_fit_gets_one_line(photos10):
+    test, net = photos10[1], AlexNet(tiny_model(), seed=0)
+    for wrong, words in (
+        (AlexNet(tiny_model(image_size=40), seed=0), "crops of 40"),
+        (AlexNet(tiny_model(classes=3), seed=0), "10 classes"),
+        ([net, AlexNet(tiny_model(pixel_std=1.0), seed=0)], "same image_size, pixel_std"),
+        ([net, AlexNet(tiny_model(classes=11), seed=0)], "and classes"),
+        ([], "same image_size"),
+    ):
+        with pytest.raises(InputError, match=words) as caught:
+            evaluate(wrong, test)
+        assert "\n" not in str(caught.value)
