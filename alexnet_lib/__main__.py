@@ -12,7 +12,10 @@ from .config import InputError, ModelConfig, TrainConfig, merge, one_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
-Setting = Annotated[list[str], typer.Option("--set", metavar="FIELD=VALUE", help="model.FIELD=VALUE or train.FIELD=VALUE, again and again")]
+Setting = Annotated[
+    list[str],
+    typer.Option("--set", metavar="FIELD=VALUE", help="model.FIELD=VALUE or train.FIELD=VALUE, again and again"),
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...; by default a GPU where there is one")]
 
 
@@ -31,11 +34,17 @@ def info(
 
 @app.command()
 def pack(
-    source: Annotated[str, typer.Argument(help="photos10, cifar10, imagenette[-160|-320|-full], imagenet, folder:PATH or a path")],
+    source: Annotated[
+        str, typer.Argument(help="photos10, cifar10, imagenette[-160|-320|-full], imagenet, folder:PATH or a path")
+    ],
     dest: Annotated[Path, typer.Argument(help="folder of the packed set")],
     size: Annotated[int, typer.Option(min=1, help="shorter side, then the central square, in pixels")] = 256,
-    holdout: Annotated[float, typer.Option(min=0, max=0.9, help="share of a tree without a split that becomes the test split")] = 0.0,
-    shard: Annotated[str, typer.Option(metavar="I/N", help="do the I-th of N parts, I from 1, on this machine")] = "1/1",
+    holdout: Annotated[
+        float, typer.Option(min=0, max=0.9, help="share of a tree without a split that becomes the test split")
+    ] = 0.0,
+    shard: Annotated[
+        str, typer.Option(metavar="I/N", help="do the I-th of N parts, I from 1, on this machine")
+    ] = "1/1",
     workers: Annotated[int | None, typer.Option(min=1, help="processes; by default one a core")] = None,
     allow_broken: Annotated[bool, typer.Option(help="finish with more than 1 % broken images")] = False,
 ):
@@ -48,15 +57,21 @@ def pack(
             raise ValueError
     except ValueError:
         raise InputError(f"--shard is I/N with 1 <= I <= N, such as 2/8, not {shard!r}") from None
-    pack_set(source, dest, size=size, holdout=holdout, shard=(part - 1, of), workers=workers, allow_broken=allow_broken)
+    print(
+        pack_set(
+            source, dest, size=size, holdout=holdout, shard=(part - 1, of), workers=workers, allow_broken=allow_broken
+        )
+    )
 
 
 @app.command()
 def train(
     preset: Annotated[str, typer.Option(help="network and training: quick, laptop, paper, code_2012, ...")] = "quick",
-    data: Annotated[str | None, typer.Option(help="a source, a folder or a packed set; by default the preset's")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="a source, a folder or a packed set; by default the preset's")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    run: Annotated[Path | None, typer.Option(help="the run's folder; by default runs/EXPERIMENT/ARM-seedN")] = None,
+    run_dir: Annotated[Path | None, typer.Option(help="the run's folder; by default runs/EXPERIMENT/ARM-seedN")] = None,
     experiment: str = "train",
     arm: Annotated[str | None, typer.Option(help="which side of the experiment; by default the preset")] = None,
     record: Annotated[bool, typer.Option(help="write the record to results/ too")] = False,
@@ -70,10 +85,10 @@ def train(
     model, training = presets.profile(preset)
     model, training = overridden(model, merge(training, {"seed": seed} | ({"data": data} if data else {})), settings)
     arm = arm or preset
-    run = run or records.runs_root() / experiment / f"{arm}-seed{training.seed}"
+    run_dir = run_dir or records.runs_root() / experiment / f"{arm}-seed{training.seed}"
     keep_classes = any(setting.startswith("model.classes=") for setting in settings)
     found, path = experiments.run(
-        model, training, run, experiment=experiment, arm=arm, device=device, keep_classes=keep_classes
+        model, training, run_dir, experiment=experiment, arm=arm, device=device, keep_classes=keep_classes
     )
     if int(os.environ.get("RANK", 0)) == 0:
         if record:
@@ -96,7 +111,7 @@ def evaluate(
     from .evaluation import VIEWS
     from .evaluation import evaluate as error_rates
     from .packed import open_dataset
-    from .training import pick_device
+    from .processes import pick_device
 
     one_of("views", views, VIEWS)
     loaded = [load_model(path) for path in checkpoints]
@@ -104,7 +119,9 @@ def evaluate(
     dataset = open_dataset(data or loaded[0][1]["train"]["data"], split)
     for model, path in zip(models, checkpoints, strict=True):
         if model.config.classes != len(dataset.classes):
-            raise InputError(f"{path} knows {model.config.classes} classes, {dataset.name} has {len(dataset.classes)}. Name its data with --data")
+            raise InputError(
+                f"{path} knows {model.config.classes} classes, {dataset.name} has {len(dataset.classes)}. Name its data with --data"
+            )
     for name, value in error_rates(models, dataset, views, progress=True).items():
         print(f"{name:12} {value:10.3f}")
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .config import InputError
+from .strict import InputError
 
 PATTERN = "checkpoint-*.safetensors"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from . import records
-from .config import InputError, one_of
+from .strict import InputError, one_of
 
 REPRODUCED, SAME_DIRECTION, NOT_HERE = "reproduced", "same direction", "not at this scale"
 CONTRADICTED, NEEDS_IMAGENET, NOT_YET = "contradicted", "needs ImageNet", "not measured yet"

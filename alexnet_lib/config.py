@@ -1,16 +1,8 @@
 """What can be chosen: the network (ModelConfig) and its training (TrainConfig), as frozen data with named presets."""
 
-import dataclasses
-import difflib
-import math
-import re
-import types
-import typing
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field
 
-
-class InputError(ValueError):
-    """Bad input from outside: its text is one line that says what is wrong and what to do about it."""
+from .strict import InputError, build, check_types, merge, not_negative, one_of, positive
 
 
 @dataclass(frozen=True)
@@ -96,7 +88,7 @@ class ModelConfig:
     pixel_std: float = 1.0  # the input is (pixels - mean image) / pixel_std, pixels in 0 to 255
 
     def __post_init__(self):
-        _check(self)
+        check_types(self)
         one_of("activation", self.activation, ("relu", "tanh", "sigmoid", "identity"))
         one_of("norm.kind", self.norm.kind, ("sum", "average", "none"))
         one_of("dropout_on", self.dropout_on, ("outputs", "inputs"))
@@ -142,7 +134,7 @@ class ModelConfig:
     @classmethod
     def from_dict(cls, values: dict) -> "ModelConfig":
         """Inverse of dataclasses.asdict, for checkpoints and records."""
-        return _build(cls, values)
+        return build(cls, values)
 
 
 @dataclass(frozen=True)
@@ -171,7 +163,7 @@ class TrainConfig:
     patience: int = 5  # plateau: epochs without a better validation error before lr / 10
     drops: int = 3  # plateau: how often lr is divided by 10
     warmup: float = 0.2  # one_cycle: share of training in which lr rises to its peak
-    holdout: int = 0  # training images held back for validation, drawn with holdout_seed
+    holdout: int = 10_000  # training images held back for validation, at most a tenth; drawn with holdout_seed
     holdout_seed: int = 0
     limit: int | None = None  # train on so many of the others only, drawn likewise
     evaluate_every: int = 1  # epochs
@@ -184,7 +176,7 @@ class TrainConfig:
     tensorboard: bool = False
 
     def __post_init__(self):
-        _check(self)
+        check_types(self)
         one_of("colour_noise", self.colour_noise, ("eigenvalue", "deviation", "none"))
         one_of("schedule", self.schedule, ("plateau", "run_2012", "one_cycle", "constant"))
         one_of("precision", self.precision, ("float32", "bfloat16"))
@@ -205,96 +197,4 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values: dict) -> "TrainConfig":
-        return _build(cls, values)
-
-
-def one_of(what: str, value, allowed) -> None:
-    """Raises InputError, with the nearest allowed names, where value is none of them."""
-    allowed = list(allowed)
-    if value not in allowed:
-        near = difflib.get_close_matches(str(value), [str(a) for a in allowed], n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"unknown {what} {value!r}.{hint} There is: {', '.join(map(str, allowed))}")
-
-
-def positive(obj, *names: str, where: str = "") -> None:
-    """Raises InputError where a numeric field is given and not above zero."""
-    for name in names:
-        if getattr(obj, name) is not None and getattr(obj, name) <= 0:
-            raise InputError(f"{where + '.' if where else ''}{name} must be above 0, not {getattr(obj, name)}")
-
-
-def not_negative(obj, *names: str, where: str = "") -> None:
-    """Raises InputError where a numeric field is given and below zero."""
-    for name in names:
-        if getattr(obj, name) is not None and getattr(obj, name) < 0:
-            raise InputError(f"{where + '.' if where else ''}{name} must not be negative, not {getattr(obj, name)}")
-
-
-def merge(config, overrides: dict, where: str = ""):
-    """config with fields replaced, nested parts by dicts of their fields. Raises InputError for unknown fields."""
-    hints = typing.get_type_hints(type(config))
-    changes = {}
-    for key, value in overrides.items():
-        one_of(f"field of {where or type(config).__name__}", key, hints)
-        current, path = getattr(config, key), f"{where}.{key}" if where else key
-        if isinstance(value, dict):
-            part = current if is_dataclass(current) else _part_type(hints[key], path)
-            value = merge(part, value, path) if is_dataclass(current) else _build(part, value, path)
-        changes[key] = _convert(hints[key], value)
-    return replace(config, **changes)
-
-
-def _part_type(hint, path: str):
-    kinds = [t for t in (typing.get_args(hint) or (hint,)) if is_dataclass(t)]
-    if not kinds:
-        raise InputError(f"{path} is a plain value, not a group of settings")
-    return kinds[0]
-
-
-def _build(cls, values: dict, where: str = ""):
-    hints = typing.get_type_hints(cls)
-    for key in values:
-        one_of(f"field of {where or cls.__name__}", key, hints)
-    required = [f.name for f in fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
-    if absent := [name for name in required if name not in values]:
-        raise InputError(f"{where or cls.__name__} needs {', '.join(absent)} as well")
-    built = {k: _build(_part_type(hints[k], k), v, k) if isinstance(v, dict) else _convert(hints[k], v) for k, v in values.items()}
-    return cls(**built)
-
-
-def _convert(hint, value):
-    """Lists become tuples and whole numbers floats where the field wants them: YAML and JSON know no better."""
-    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if isinstance(value, list) and any(typing.get_origin(k) is tuple for k in kinds):
-        return tuple(value)
-    exponent = isinstance(value, str) and re.fullmatch(r"[-+]?\d+\.?\d*[eE][-+]?\d+", value)  # 1e-3 is text in YAML 1.1
-    if float in kinds and (exponent or (type(value) is int and int not in kinds)):
-        return float(value)
-    return value
-
-
-def _check(config) -> None:
-    """Every field holds a value of its declared type; bool is not taken for a number."""
-    for name, hint in typing.get_type_hints(type(config)).items():
-        value = getattr(config, name)
-        if not _is_a(value, hint):
-            kind = getattr(hint, "__name__", None) if not typing.get_args(hint) else str(hint).replace(__package__ + ".config.", "")
-            raise InputError(f"{name} must be {kind}, not {value!r} ({type(value).__name__})")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise InputError(f"{name} must be a finite number, not {value}")
-        for part in value if isinstance(value, tuple) else (value,):
-            if is_dataclass(part):
-                _check(part)
-
-
-def _is_a(value, hint) -> bool:
-    if isinstance(hint, types.UnionType):
-        return any(_is_a(value, h) for h in typing.get_args(hint))
-    if typing.get_origin(hint) is tuple:
-        return isinstance(value, tuple) and all(_is_a(v, typing.get_args(hint)[0]) for v in value)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint)
+        return build(cls, values)

@@ -1,11 +1,11 @@
 """The layers that torch does not have in the paper's form: the normalisations, dropout with the paper's scale, fully
 connected towers; and the sizes that convolution and pooling leave."""
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+from .strict import InputError
 
 CHUNK = 2**18  # elements worked on at a time: 1 MiB of float32, which stay in the processor's cache
 
@@ -22,16 +22,21 @@ class LocalResponseNorm(nn.Module):
         groups: blocks of C / groups maps that do not see each other. With 2 the window ends at the tower's edge.
 
     Raises:
-        ValueError: size is even, or the maps do not divide into groups.
+        InputError: size is even, or the maps do not divide into groups.
     """
 
     def __init__(
-        self, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0, average: bool = False, groups: int = 1
+        self,
+        size: int = 5,
+        alpha: float = 1e-4,
+        beta: float = 0.75,
+        k: float = 2.0,
+        average: bool = False,
+        groups: int = 1,
     ):
         super().__init__()
         self.size, self.alpha, self.beta, self.k, self.average, self.groups = size, alpha, beta, k, average, groups
-        if size % 2 == 0:
-            raise ValueError(f"size must be odd, so that one of the {size} maps is in the middle")
+        _check_window(size)
 
     def forward(self, maps: Tensor) -> Tensor:
         return local_response_norm(maps, self.size, self.alpha, self.beta, self.k, self.average, self.groups)
@@ -41,93 +46,109 @@ class LocalResponseNorm(nn.Module):
 
 
 def local_response_norm(
-    maps: Tensor, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0, average: bool = False, groups: int = 1
+    maps: Tensor,
+    size: int = 5,
+    alpha: float = 1e-4,
+    beta: float = 0.75,
+    k: float = 2.0,
+    average: bool = False,
+    groups: int = 1,
 ) -> Tensor:
     """LocalResponseNorm as a function.
 
-    The sum over adjacent maps is a product with a banded matrix of zeros and ones. It is worked out a few images at a
-    time, so that what comes between input and output never leaves the cache; the denominators are worked out again on
-    the way back rather than stored.
+    It works on a few images at a time, so that what comes between input and output never leaves the processor's cache,
+    and it works the denominators out again on the way back rather than store them: fetching fresh memory takes longer
+    than the arithmetic. Halves are summed in float32. Gradients of gradients are not provided.
     """
-    channels = maps.shape[1]
-    if channels % groups:
-        raise ValueError(f"{channels} maps do not divide into {groups} groups")
-    dtype = torch.promote_types(maps.dtype, torch.float32)
-    band = neighbours(channels, size, groups, dtype, maps.device)
-    alpha = alpha / size if average else alpha
-    if torch.compiler.is_compiling():  # the compiler fuses the plain formula by itself
-        sums = torch.einsum("ij,nj...->ni...", band, maps.to(dtype).square())
-        return (maps * (k + alpha * sums) ** -beta).to(maps.dtype)
-    return _LocalResponseNorm.apply(maps, band, alpha, beta, k)
+    _check_window(size)
+    if maps.shape[1] % groups:
+        raise InputError(f"{maps.shape[1]} maps do not divide into {groups} groups")
+    normalise = _formula if torch.compiler.is_compiling() else _LocalResponseNorm.apply
+    return normalise(maps, size // 2, alpha / size if average else alpha, beta, k, groups)
 
 
-@lru_cache(maxsize=32)
-def neighbours(channels: int, size: int, groups: int, dtype: torch.dtype = torch.float32, device: torch.device | None = None) -> Tensor:
-    """(C, C) matrix with 1 where map j lies in the window of map i: a band, cut into blocks by the groups."""
-    with torch.inference_mode(False):  # the cached matrix must serve training too
-        i = torch.arange(channels, device=device)
-        near = (i[:, None] - i).abs() <= size // 2
-        same_group = i[:, None] // (channels // groups) == i // (channels // groups)
-        return (near & same_group).to(dtype)
+def _formula(maps: Tensor, reach: int, alpha: float, beta: float, k: float, groups: int) -> Tensor:
+    """The plain formula, which a compiler turns into one pass by itself."""
+    a = maps.unflatten(1, (groups, -1)).to(_precision(maps))
+    squares = nn.functional.pad(a.square(), [0, 0] * (maps.dim() - 2) + [reach, reach])
+    total = sum(squares[:, :, j : j + a.shape[2]] for j in range(2 * reach + 1))
+    return (a * _power(k + alpha * total, beta)).flatten(1, 2).to(maps.dtype)
 
 
 class _LocalResponseNorm(torch.autograd.Function):
-    """With d_i = k + sum_j B_ij a_j^2, B = alpha * band (symmetric), the output is b_i = a_i d_i^-beta, and
+    """With d_i = k + alpha * sum_j a_j^2, j over the window of i, the output is b_i = a_i d_i^-beta, and
 
-    dL/da_i = g_i d_i^-beta - 2 beta a_i * sum_j B_ij (g_j a_j d_j^(-beta - 1)),   g = dL/db.
+    dL/da_i = g_i d_i^-beta - 2 alpha beta a_i * sum_j g_j a_j d_j^(-beta - 1),   g = dL/db,
+
+    over the same window: i sees j where j sees i.
     """
 
     @staticmethod
-    def forward(ctx, maps: Tensor, band: Tensor, alpha: float, beta: float, k: float) -> Tensor:
-        maps, band = maps.contiguous(memory_format=_format(maps)), alpha * band
-        ctx.save_for_backward(maps, band)
-        ctx.beta, ctx.k = beta, k
+    def forward(ctx, maps: Tensor, reach: int, alpha: float, beta: float, k: float, groups: int) -> Tensor:
+        ctx.save_for_backward(maps)
+        ctx.constants = reach, alpha, beta, k, groups
         out = torch.empty_like(maps)
-        for a, b in _chunks(maps, out):
-            d = _times(band, a.to(band.dtype).square(), maps).add_(k)
-            torch.mul(a, _power(d, beta), out=b)
+        for a, b, d, spare in _chunks(groups, 2, maps, out):
+            a = a.to(d.dtype)
+            _denominators(a, reach, alpha, k, d, spare)
+            torch.mul(a, _power(d, beta, out=spare), out=b)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor):
-        (maps, band), beta = ctx.saved_tensors, ctx.beta
-        gradient = gradient.contiguous(memory_format=_format(maps))
+        (maps,), (reach, alpha, beta, k, groups) = ctx.saved_tensors, ctx.constants
         out = torch.empty_like(maps)
-        for a, g, result in _chunks(maps, gradient, out):
-            a = a.to(band.dtype)
-            d = _times(band, a.square(), maps).add_(ctx.k)
-            direct = _power(d, beta).mul_(g)
-            across = _times(band, torch.div(direct, d, out=d).mul_(a), maps)
-            torch.addcmul(direct, across, a, value=-2 * beta, out=result)
-        return out, None, None, None, None
+        for a, g, result, d, direct, across in _chunks(groups, 3, maps, gradient, out):
+            a = a.to(d.dtype)
+            _denominators(a, reach, alpha, k, d, direct)
+            _power(d, beta, out=direct).mul_(g)
+            terms = torch.div(direct, d, out=d).mul_(a)
+            _add_neighbours(across.copy_(terms), terms, reach)
+            torch.addcmul(direct, across, a, value=-2 * alpha * beta, out=result)
+        return out, None, None, None, None, None
 
 
-def _power(d: Tensor, beta: float) -> Tensor:
+def _denominators(a: Tensor, reach: int, alpha: float, k: float, out: Tensor, spare: Tensor) -> None:
+    squares = torch.square(a, out=spare)
+    torch.mul(squares, alpha, out=out).add_(k)
+    _add_neighbours(out, squares, reach, alpha)
+
+
+def _add_neighbours(total: Tensor, maps: Tensor, reach: int, alpha: float = 1.0) -> None:
+    """Adds to each map of `total` alpha times the `reach` maps before and after it in its group."""
+    for j in range(1, reach + 1):
+        total[:, :, j:].add_(maps[:, :, :-j], alpha=alpha)
+        total[:, :, :-j].add_(maps[:, :, j:], alpha=alpha)
+
+
+def _power(d: Tensor, beta: float, out: Tensor | None = None) -> Tensor:
     """d^-beta; for the paper's 0.75 by two square roots, which are much cheaper."""
-    return d.sqrt().mul_(d).rsqrt_() if beta == 0.75 else d**-beta
+    if beta == 0.75:
+        return torch.rsqrt(torch.mul(torch.sqrt(d, out=out), d, out=out), out=out)
+    return torch.pow(d, -beta, out=out)
 
 
-def _times(band: Tensor, some: Tensor, maps: Tensor) -> Tensor:
-    """The band times a chunk of `maps`, over the channels wherever they lie."""
-    return some @ band if _channels_last(maps) else torch.matmul(band, some)
+def _precision(maps: Tensor) -> torch.dtype:
+    return torch.promote_types(maps.dtype, torch.float32)
 
 
-def _channels_last(maps: Tensor) -> bool:
-    return maps.dim() == 4 and maps.is_contiguous(memory_format=torch.channels_last) and not maps.is_contiguous()
+def _chunks(groups: int, spares: int, *tensors: Tensor):
+    """The same few images of each tensor at a time, groups apart: (n, groups, C / groups, H, W); a GPU takes all at once.
+
+    With them come `spares` buffers of that shape, the same ones every time.
+    """
+    first = tensors[0]
+    images = len(first) if first.is_cuda else CHUNK * len(first) // max(1, first.numel())
+    parts = list(zip(*(t.unflatten(1, (groups, -1)).split(max(1, images)) for t in tensors), strict=True))
+    buffers = [torch.empty_like(parts[0][0], dtype=_precision(first)) for _ in range(spares)]
+    for part in parts:
+        yield *part, *(buffer[: len(part[0])] for buffer in buffers)
 
 
-def _format(maps: Tensor) -> torch.memory_format:
-    return torch.channels_last if _channels_last(maps) else torch.contiguous_format
-
-
-def _chunks(*tensors: Tensor):
-    """The same few images of each tensor at a time: (n, C, pixels), or (n, pixels, C) where channels come last."""
-    first, last = tensors[0], _channels_last(tensors[0])
-    views = [t.permute(0, 2, 3, 1).flatten(1, 2) if last else t.reshape(*t.shape[:2], -1) for t in tensors]
-    step = len(first) if first.is_cuda else max(1, CHUNK * len(first) // max(1, first.numel()))
-    for start in range(0, len(first), step):
-        yield [v[start : start + step] for v in views]
+def _check_window(size: int) -> None:
+    if size < 1 or size % 2 == 0:
+        raise InputError(f"size must be odd, so that the window has a middle, not {size}")
 
 
 class WithinMapNorm(nn.Module):
@@ -140,10 +161,11 @@ class WithinMapNorm(nn.Module):
     def __init__(self, size: int = 5, alpha: float = 0.001, beta: float = 0.75, k: float = 1.0):
         super().__init__()
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+        _check_window(size)
 
     def forward(self, maps: Tensor) -> Tensor:
         mean = nn.functional.avg_pool2d(maps.square(), self.size, stride=1, padding=self.size // 2)
-        return maps * (self.k + self.alpha * mean) ** -self.beta
+        return maps * _power(self.k + self.alpha * mean, self.beta)
 
     def extra_repr(self) -> str:
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
@@ -164,7 +186,9 @@ class TowerLinear(nn.Module):
         nn.init.zeros_(self.bias)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        parts = zip(inputs.chunk(self.groups, 1), self.weight.chunk(self.groups), self.bias.chunk(self.groups), strict=True)
+        parts = zip(
+            inputs.chunk(self.groups, 1), self.weight.chunk(self.groups), self.bias.chunk(self.groups), strict=True
+        )
         return torch.cat([nn.functional.linear(x, w, b) for x, w, b in parts], 1)
 
 

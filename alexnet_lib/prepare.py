@@ -1,58 +1,68 @@
 """From an image file to the pixels of section 2: RGB, shorter side scaled to the size, the central square kept."""
 
-from pathlib import Path
+import os
+import warnings
+from contextlib import suppress
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-REASONS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError, EOFError)
+# What a file may hold, whatever its name says. The library knows more formats, one of which runs a program.
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM", "GIF")
 
 
-def prepare(path: Path, size: int) -> np.ndarray:
+def prepare(path: str | os.PathLike, size: int) -> np.ndarray:
     """uint8 (size, size, 3) of an image file, judged by its content and not by its name.
 
-    Raises one of REASONS where the file is empty, cut short or not an image.
+    EXIF rotation is applied, colour profiles are not. Raises some Exception where the file is cut short or no image.
     """
-    with Image.open(path) as opened:
-        opened.load()
-        image = to_rgb(ImageOps.exif_transpose(opened))
-    return np.asarray(central_square(image, size))
+    with Image.open(path, formats=FORMATS) as image:
+        image.load()
+        return np.asarray(central_square(to_rgb(_upright(image)), size))
+
+
+def prepared_or_reason(path: str, size: int) -> np.ndarray | str:
+    """What `prepare` returns; for a broken file, the reason in one line."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of odd metadata, for example
+            return prepare(path, size) if os.path.getsize(path) else "empty file"
+    except UnidentifiedImageError:
+        return "not an image"
+    except Exception as error:  # a damaged file can make a decoder raise anything
+        return f"{type(error).__name__}: {error}".replace("\n", " ").replace(path, os.path.basename(path))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    with suppress(Exception):  # EXIF that cannot be read says nothing about the pixels
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any image as 8-bit RGB: 16-bit values lose their low byte, what is transparent shows white behind it."""
-    if image.mode.startswith("I") or image.mode == "F":  # 16-bit grey; PIL's own conversion would clip at 255
-        values = np.asarray(image).astype(np.float64)
-        image = Image.fromarray((values / 256 if values.max(initial=0) > 255 else values).clip(0, 255).astype(np.uint8))
-    if "A" in image.getbands() or "transparency" in image.info:
+    """Any image as 8-bit RGB: 16-bit values keep their high byte, and white shows through what is transparent.
+
+    JPEGs in CMYK count as inverted, as Adobe writes them. Raises ValueError for 32-bit values, whose range is unknown.
+    """
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise ValueError("32-bit pixels have no agreed range")
+    if image.has_transparency_data:
         image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
 
 
 def central_square(image: Image.Image, size: int) -> Image.Image:
-    """The shorter side scaled to `size` pixels (bilinear, averaged where it shrinks), the central size x size kept."""
+    """The shorter side scaled to `size` pixels (bilinear, averaging where it shrinks), the central size x size kept."""
     width, height = image.size
+    limit = 8 * min(
+        width, height
+    )  # of a strip, only the middle: scaled whole, one pixel by 65,000 would fill the memory
+    if max(width, height) > limit:
+        left, top = max(0, (width - limit) // 2), max(0, (height - limit) // 2)
+        return central_square(image.crop((left, top, min(width, left + limit), min(height, top + limit))), size)
     scale = size / min(width, height)
-    scaled = (size, max(size, round(height * scale))) if width <= height else (max(size, round(width * scale)), size)
-    if image.size != scaled:
-        image = image.resize(scaled, Image.Resampling.BILINEAR)
+    scaled = (max(size, round(width * scale)), max(size, round(height * scale)))
     left, top = (scaled[0] - size) // 2, (scaled[1] - size) // 2
-    return image if scaled == (size, size) else image.crop((left, top, left + size, top + size))
-
-
-def prepare_many(job: tuple[list[Path], int]) -> list[np.ndarray | str]:
-    """The prepared images of a list of files; for a broken one, the reason."""
-    paths, size = job
-    return [_prepared(path, size) for path in paths]
-
-
-def _prepared(path: Path, size: int) -> np.ndarray | str:
-    try:
-        if path.stat().st_size == 0:
-            return "empty file"
-        return prepare(path, size)
-    except REASONS as error:
-        text = str(error).replace(str(path), path.name)
-        return "not an image" if text.startswith("cannot identify") else text
+    return image.resize(scaled, Image.Resampling.BILINEAR).crop((left, top, left + size, top + size))

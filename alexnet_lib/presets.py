@@ -91,6 +91,7 @@ SMALL = ModelConfig(
 
 MODELS = {m.name: m for m in (PAPER, CODE_2012, ONE_GPU, NO_COMMUNICATION, TORCHVISION, SMALL)}
 
+# The paper watched the validation images; here training images are held out, and the test split steers nothing.
 PAPER_TRAINING = TrainConfig()
 
 # The run of layer-params-145.cfg: rates by epoch, biases with rates of their own, one draw for 32 images.
@@ -114,6 +115,7 @@ LAPTOP_TRAINING = replace(
     schedule="one_cycle",
     lr=0.05,
     colour_noise="none",
+    holdout=0,
     precision="bfloat16",
     channels_last=True,
 )

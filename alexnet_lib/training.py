@@ -1,7 +1,6 @@
 """fit(): one training loop for every profile, on one processor or on many."""
 
 import os
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -21,8 +20,8 @@ from .config import InputError, TrainConfig
 from .evaluation import check_fits, evaluate
 from .model import AlexNet
 from .optim import PaperSGD, Schedule
+from .processes import join_processes, pick_device, stop_requests
 from .progress import bar
-
 
 FIRST_STEPS = 100  # whose losses are kept one by one: how a run starts says whether it is set up right
 
@@ -274,57 +273,18 @@ class Trainer:
 
 
 def split_holdout(dataset, config: TrainConfig):
-    """(training set, validation set or None): config.holdout images validate and of the others config.limit train.
+    """(training set, validation set or None): config.holdout images validate, and config.limit of the others train.
 
-    Both are drawn with config.holdout_seed: folders come class by class, so that the first images would be of one class.
-    Raises InputError where nothing is left to train on.
+    Of a small set no more than a tenth is held out, so that a preset made for ImageNet also serves a taste of it. Both
+    parts are drawn with config.holdout_seed: folders come class by class, and the first images would be of one class.
     """
-    if config.holdout >= len(dataset):
-        raise InputError(f"holdout = {config.holdout} leaves none of the {len(dataset)} images of {dataset.name} to train on")
+    count = min(config.holdout, max(1, len(dataset) // 10))
     order = np.random.default_rng(config.holdout_seed).permutation(len(dataset))
-    held, kept = np.sort(order[: config.holdout]), np.sort(order[config.holdout :][: config.limit])
+    held, kept = np.sort(order[:count]), np.sort(order[count:][: config.limit])
     train_set = dataset if len(kept) == len(dataset) else dataset.subset(kept)
-    return train_set, dataset.subset(held) if config.holdout else None
-
-
-@contextmanager
-def stop_requests() -> Iterator[threading.Event]:
-    """Turns the first Ctrl-C or SIGTERM into a request to stop after the step; the second stops at once."""
-    stop, before = threading.Event(), {}
-
-    def ask(number, frame):
-        if stop.is_set():
-            signal.default_int_handler(number, frame)
-        stop.set()
-
-    if threading.current_thread() is threading.main_thread():
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return train_set, dataset.subset(held) if count else None
 
 
 def mix(*numbers: int) -> int:
     """One 63-bit seed from several numbers, the same on every machine."""
     return int(np.random.SeedSequence([n % 2**32 for n in numbers]).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def pick_device(name: str | None = None) -> str:
-    """The device asked for, or a GPU where there is one; under torchrun "cuda" is the GPU of this process."""
-    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
-    name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if name == "cuda" else name
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"no device {name!r} here: {str(error).splitlines()[0]}") from error
-    return name
-
-
-def join_processes(device: torch.device) -> None:
-    """Joins the processes that torchrun started, once."""
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    if not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")

@@ -1,0 +1,247 @@
+"""Writing a packed set: shard by shard, in parallel, resumed where it was stopped; the index comes last."""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from . import sources
+from .prepare import prepared_or_reason
+from .progress import bar
+from .strict import InputError
+
+FORMAT = 1  # of the folder; to be raised, too, where the same source would give other pixels
+SHARD_BYTES = 2**28  # at most; 1,360 images of 256x256
+BROKEN_SHARE = 0.01
+HEADER_BYTES = 128  # of a shard: numpy rounds up to it, with room for any count
+PARTS = ".parts"  # folder of what is known of each finished shard, until the index sums it up
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """The unit of work: images that become one file of pixels and one of facts."""
+
+    dest: Path
+    split: str
+    number: int
+    images: Sequence[str] | np.ndarray
+    labels: np.ndarray
+    size: int
+
+    @property
+    def pixels(self) -> Path:
+        return self.dest / f"{self.split}-{self.number:05d}.npy"
+
+    @property
+    def facts(self) -> Path:
+        return self.dest / PARTS / f"{self.split}-{self.number:05d}.npz"
+
+    def key(self) -> str:
+        """Of what goes in. The folders above the class stay out: machines may have them in different places."""
+        digest = hashlib.sha256(repr((FORMAT, self.size)).encode() + self.labels.tobytes())
+        for image in self.images:
+            digest.update(_shown(image).encode() if isinstance(image, str) else image.tobytes())
+        return digest.hexdigest()
+
+    def is_done(self) -> bool:
+        """Not where images were broken: they may be mended by now. Raises InputError for a shard of something else."""
+        if not self.facts.is_file():
+            return False
+        with np.load(self.facts) as facts:
+            if facts["key"] != self.key():
+                raise InputError(
+                    f"{self.dest} holds shards of other images, another size or holdout. Remove it or name another folder"
+                )
+            return self.pixels.is_file() and not len(facts["broken"])
+
+
+def pack(
+    data: str, dest: Path | str, *, size: int | None = 256, root: Path | str | None = None, holdout: float = 0.0,
+    shard: tuple[int, int] = (0, 1), workers: int | None = None, allow_broken: bool = False, progress: bool = True,
+) -> str:  # fmt: skip
+    """Packs a source into dest. Shards are written whole or not at all; started again, it does those that are not there.
+
+    Args:
+        data, root: see sources.find.
+        size: side in pixels; images that are all small squares keep their own.
+        holdout: see sources.hold_out.
+        shard: (i, n): do every n-th shard from the i-th, i from 0, in a folder that all machines see. Whoever finds
+            all shards there writes the index: the last of n to finish, or any later call.
+        workers: processes that decode; None: one for each core.
+        allow_broken: finish even if more than 1 % of the images are broken.
+
+    Returns:
+        What was done, in one line.
+
+    Raises:
+        InputError: too many broken images (dest/broken.txt lists them), a disk that is full, or as sources.find.
+    """
+    source, dest = sources.find(data, root), Path(dest)
+    classes, splits = source.read()
+    splits = sources.hold_out(splits, holdout)
+    try:
+        (dest / PARTS).mkdir(parents=True, exist_ok=True)
+        plan = list(_plan(dest, splits, source.side or size or 256, whole=source.side is None))
+        todo = [part for part in plan[shard[0] :: shard[1]] if not part.is_done()]
+        with bar(
+            total=sum(len(p.labels) for p in todo), desc=f"packing {source.name}", unit="img", disable=not progress
+        ) as shown:
+            for count in _in_processes(todo, workers or _cores()):
+                shown.update(count)
+        if absent := sum(not part.facts.is_file() for part in plan):
+            return f"{len(plan) - absent} of {len(plan)} shards are in {dest}; the index comes with the last"
+        return _write_index(source.name, classes, plan, allow_broken)
+    except BrokenProcessPool as error:
+        raise InputError(
+            "a process that packs was killed, perhaps for want of memory. Start again with fewer workers"
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"cannot pack into {dest}: {error.strerror or error}. Started again, it goes on where it was"
+        ) from error
+
+
+def _plan(dest: Path, splits: dict[str, sources.Split], size: int, whole: bool) -> Iterator[_Shard]:
+    """Depends on the number of images and on their size alone, so that machines agree, and checksums too."""
+    step = SHARD_BYTES // (3 * size * size * 16) * 16 if whole else SHARD_BYTES // (3 * size * size) // 4
+    for split, part in splits.items():
+        for number, start in enumerate(range(0, len(part.labels), max(1, step))):
+            chosen = slice(start, start + max(1, step))
+            yield _Shard(dest, split, number, part.images[chosen], part.labels[chosen], size)
+
+
+def _in_processes(shards: list[_Shard], workers: int) -> Iterator[int]:
+    workers = min(workers, len(shards))
+    if workers <= 1 or isinstance(shards[0].images, np.ndarray):
+        yield from map(_write_shard, shards)
+        return
+    # A fork needs no guard in the caller's script; decoding and sums of integers, which run in it, start no threads.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
+    with ProcessPoolExecutor(workers, context, initializer=_end_with_parent) as pool:
+        yield from pool.map(_write_shard, shards)
+
+
+def _end_with_parent() -> None:
+    """In a worker: Ctrl-C ends it without a word, and so does the end of the process that started it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+def _cores() -> int:
+    """Those that a scheduler gave to this process."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _write_shard(shard: _Shard) -> int:
+    """Writes the pixels and then, as the sign that they are whole, the facts. Returns the number of images seen."""
+    kept, broken = [], []
+    image_sum, products = np.zeros((shard.size, shard.size, 3), np.uint64), np.zeros((3, 3), np.int64)
+    with _whole(shard.pixels) as file:
+        _write_header(file, len(shard.labels), shard.size)
+        for place, image in enumerate(shard.images):
+            pixels = prepared_or_reason(image, shard.size) if isinstance(image, str) else image
+            if isinstance(pixels, str):
+                broken.append((_shown(image), pixels))
+                continue
+            kept.append(place)
+            file.write(pixels.tobytes())
+            if shard.split == "train":
+                image_sum += pixels
+                rgb = pixels.reshape(-1, 3).astype(np.int64)
+                products += rgb.T @ rgb
+        file.seek(0)
+        _write_header(file, len(kept), shard.size)
+    with _whole(shard.facts) as file:
+        facts = {"key": shard.key(), "sha256": _sha256(shard.pixels), "labels": shard.labels[kept]}
+        np.savez(file, **facts, broken=np.array(broken, dtype=str), image_sum=image_sum, products=products)
+    return len(shard.labels)
+
+
+def _write_header(file, count: int, size: int) -> None:
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, size, size, 3)}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def _write_index(name: str, classes: tuple[str, ...], plan: list[_Shard], allow_broken: bool) -> str:
+    """The last step: what the shards add up to, in whole numbers up to the last division."""
+    dest, size = plan[0].dest, plan[0].size
+    labels, shards, broken, image_sum, products = {}, {}, [], 0, 0
+    for part in plan:
+        with np.load(part.facts) as facts:
+            found = facts["labels"]
+            entry = {"file": part.pixels.name, "count": len(found), "sha256": str(facts["sha256"])}
+            labels.setdefault(part.split, []).append(found)
+            shards.setdefault(part.split, []).extend([entry] if len(found) else [])
+            broken += [f"{path}\t{reason}\n" for path, reason in facts["broken"].tolist()]
+            image_sum, products = image_sum + facts["image_sum"], products + facts["products"]
+    _write(dest / "broken.txt", "".join(broken).encode())
+    planned, images = sum(len(part.labels) for part in plan), sum(map(len, labels["train"]))
+    if not images or (len(broken) > BROKEN_SHARE * planned and not allow_broken):
+        hint = f"{dest / 'broken.txt'} lists them. Mend them and start again, or pack with --allow-broken"
+        raise InputError(f"{len(broken)} of {planned} images are broken, more than 1 %: {hint}")
+    arrays = {f"labels-{split}.npy": np.concatenate(some) for split, some in labels.items()}
+    splits = {}
+    for split, some in shards.items():
+        text = json.dumps([classes, some]).encode() + arrays[f"labels-{split}.npy"].tobytes()
+        splits[split] = {
+            "count": sum(s["count"] for s in some),
+            "checksum": hashlib.sha256(text).hexdigest(),
+            "shards": some,
+        }
+    arrays["mean_image.npy"] = (image_sum / images).astype(np.float32)
+    for file_name, array in arrays.items():
+        with _whole(dest / file_name) as file:
+            np.save(file, array)
+    index = {"format": FORMAT, "name": name, "size": size, "classes": classes, "splits": splits, "broken": len(broken)}
+    index["colour_covariance"] = _covariance(image_sum.sum((0, 1)).tolist(), products.tolist(), images * size * size)
+    index["files"] = {file_name: _sha256(dest / file_name) for file_name in arrays}
+    _write(dest / "index.json", json.dumps(index, indent=1).encode())
+    for leftover in dest.rglob("*.partial"):  # of runs that were killed
+        leftover.unlink(missing_ok=True)
+    return f"{planned - len(broken)} images of {size}x{size} are in {dest}; {len(broken)} broken ones were left out"
+
+
+def _covariance(sums: list[int], products: list[list[int]], pixels: int) -> list[list[float]]:
+    """Of RGB in 0 to 1, from sums over pixels in 0 to 255."""
+    return [[(pixels * products[i][j] - sums[i] * sums[j]) / (255 * pixels) ** 2 for j in range(3)] for i in range(3)]
+
+
+def _shown(path: str) -> str:
+    """An image as reports name it: class/file."""
+    return "/".join(Path(path).parts[-2:])
+
+
+@contextmanager
+def _whole(path: Path):
+    """A file to write that appears under its name once it is whole, and not at all where writing fails."""
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with open(partial, "wb") as file:
+            yield file
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _write(path: Path, content: bytes) -> None:
+    with _whole(path) as file:
+        file.write(content)
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
