@@ -3,7 +3,6 @@ connected towers; and the sizes that convolution and pooling leave."""
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from .strict import InputError
 
@@ -58,7 +57,7 @@ def local_response_norm(
 
     It works on a few images at a time, so that what comes between input and output never leaves the processor's cache,
     and it works the denominators out again on the way back rather than store them: fetching fresh memory takes longer
-    than the arithmetic. Halves are summed in float32. Gradients of gradients are not provided.
+    than the arithmetic. Halves are summed in float32. There is no second derivative.
     """
     _check_window(size)
     if maps.shape[1] % groups:
@@ -95,8 +94,11 @@ class _LocalResponseNorm(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, gradient: Tensor):
+        if (
+            torch.is_grad_enabled()
+        ):  # create_graph=True: what follows would leave no trace, and the result be silently wrong
+            raise RuntimeError("local_response_norm has no second derivative: do without create_graph=True")
         (maps,), (reach, alpha, beta, k, groups) = ctx.saved_tensors, ctx.constants
         out = torch.empty_like(maps)
         for a, g, result, d, direct, across in _chunks(groups, 3, maps, gradient, out):

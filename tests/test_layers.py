@@ -7,18 +7,35 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from alexnet_lib import LocalResponseNorm
+from alexnet_lib import InputError, LocalResponseNorm, layers
 from alexnet_lib.layers import Dropout, TowerLinear, WithinMapNorm, conv_out, local_response_norm, pool_out
+
+
+def window(i: int, channels: int, size: int, groups: int) -> range:
+    """The maps that map i sees."""
+    per = channels // groups
+    first, last = i // per * per, (i // per + 1) * per - 1
+    return range(max(first, i - size // 2), min(last, i + size // 2) + 1)
 
 
 def lrn_by_loops(a: np.ndarray, size, alpha, beta, k, average, groups) -> np.ndarray:
     """Section 3.3 map by map."""
-    out, per = np.empty_like(a), a.shape[1] // groups
+    out = np.empty_like(a)
     for i in range(a.shape[1]):
-        first, last = i // per * per, (i // per + 1) * per - 1
-        window = range(max(first, i - size // 2), min(last, i + size // 2) + 1)
-        total = sum(a[:, j] ** 2 for j in window)
+        total = sum(a[:, j] ** 2 for j in window(i, a.shape[1], size, groups))
         out[:, i] = a[:, i] / (k + (alpha / size if average else alpha) * total) ** beta
+    return out
+
+
+def lrn_gradient_by_loops(a: np.ndarray, g: np.ndarray, size, alpha, beta, k, average, groups) -> np.ndarray:
+    """The sum over j of g_j db_j/da_i, term by term."""
+    alpha, channels, out = alpha / size if average else alpha, a.shape[1], np.zeros_like(a)
+    for j in range(channels):
+        seen = window(j, channels, size, groups)
+        d = k + alpha * sum(a[:, m] ** 2 for m in seen)
+        out[:, j] += g[:, j] * d**-beta
+        for i in seen:
+            out[:, i] -= g[:, j] * a[:, j] * beta * d ** (-beta - 1) * 2 * alpha * a[:, i]
     return out
 
 
@@ -56,6 +73,54 @@ def test_lrn_values_and_gradients(size, average, groups, channels, beta, layout)
     torch.testing.assert_close(a.grad, numeric, rtol=1e-5, atol=1e-7)
 
 
+@settings(deadline=None, max_examples=150)
+@given(
+    st.sampled_from([1, 3, 5, 9, 15]),
+    st.floats(0, 2),
+    st.sampled_from([0.75, 0.5, 1.0, 0.0]),
+    st.floats(0.1, 3),
+    st.booleans(),
+    st.integers(1, 3),
+    st.data(),
+)
+def test_lrn_of_any_shape_layout_and_share_of_the_batch(size, alpha, beta, k, average, groups, data):
+    draw = data.draw
+    shape = (draw(st.integers(0, 5)), groups * draw(st.integers(1, 7)), *draw(st.lists(st.integers(1, 4), max_size=2)))
+    tensors = [torch.from_numpy(np.random.default_rng(i).normal(size=shape)) for i in range(2)]
+    layout = st.sampled_from(["contiguous", "channels last", "turned", "strided", "expanded"])
+    a, g = (laid_out(x, draw(layout)) for x in tensors)
+    images = draw(st.integers(1, 3))
+    constants = size, alpha, beta, k, average, groups
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layers, "CHUNK", images * max(1, a[:1].numel()))
+        b = local_response_norm(a.requires_grad_(), *constants)
+        b.backward(g)
+    found = a.detach().numpy()
+    np.testing.assert_allclose(b.detach().numpy(), lrn_by_loops(found, *constants), rtol=1e-12)
+    np.testing.assert_allclose(
+        a.grad.numpy(), lrn_gradient_by_loops(found, g.numpy(), *constants), rtol=1e-10, atol=1e-12
+    )
+
+
+def laid_out(x: torch.Tensor, layout: str) -> torch.Tensor:
+    """The same values (or the first of them, repeated) in another arrangement of memory, as a leaf of its own."""
+    if layout == "channels last":
+        return x.movedim(1, -1).contiguous().movedim(-1, 1)
+    if layout == "turned":
+        return x.transpose(0, -1).contiguous().transpose(0, -1)
+    if layout == "strided":
+        return x.repeat_interleave(2, -1)[..., ::2]
+    if layout == "expanded":
+        return x[..., :1].expand_as(x)
+    return x
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_lrn_passes_gradcheck(groups):
+    a = torch.randn(2, 6, 3, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(LocalResponseNorm(alpha=0.2, groups=groups), a)
+
+
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_lrn_agrees_with_torch(memory_format):
     torch.manual_seed(0)
@@ -71,22 +136,77 @@ def test_lrn_agrees_with_torch(memory_format):
     assert found[0][0].is_contiguous(memory_format=memory_format)
 
 
-def test_lrn_of_vectors_of_bfloat16_and_without_gradients():
-    a = torch.randn(4, 10)
-    expected = lrn_by_loops(a.numpy(), 5, 1e-4, 0.75, 2.0, False, 1)
-    np.testing.assert_allclose(LocalResponseNorm()(a).numpy(), expected, rtol=1e-6)
-    with torch.inference_mode():
-        LocalResponseNorm(size=7)(a)  # the matrix that this caches must serve training afterwards
-    LocalResponseNorm(size=7)(a.requires_grad_()).sum().backward()
-    half = LocalResponseNorm(alpha=0.1)(a.detach().bfloat16())
-    assert half.dtype == torch.bfloat16
-    torch.testing.assert_close(half.float(), LocalResponseNorm(alpha=0.1)(a.detach().bfloat16().float()), rtol=1e-2, atol=0)
+@pytest.mark.parametrize("dtype, tolerance", [(torch.bfloat16, 2**-7), (torch.float16, 2**-10)])
+def test_lrn_of_halves_is_worked_out_in_float32(dtype, tolerance):
+    torch.manual_seed(0)
+    a, g = (torch.randn(3, 16, 5, 5) * 20).to(dtype), torch.randn(3, 16, 5, 5).to(dtype)
+    found = []
+    for x in (a.clone(), a.float()):
+        y = LocalResponseNorm(alpha=0.1)(x.requires_grad_())
+        y.backward(g.to(y.dtype))
+        found.append((y, x.grad))
+    for half, full in zip(*found, strict=True):
+        assert half.dtype == dtype
+        torch.testing.assert_close(half.float(), full, rtol=tolerance, atol=1e-5)
+
+
+@pytest.mark.parametrize("normalise", [local_response_norm, torch.compile(local_response_norm, backend="aot_eager")])
+def test_lrn_ignores_autocast(normalise):
+    a = torch.randn(2, 16, 5, 5) * 100
+    with torch.autocast("cpu", torch.bfloat16):
+        b = normalise(a)
+    torch.testing.assert_close(b, local_response_norm(a), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("shape", [(3, 12), (3, 12, 4, 5)])
+def test_lrn_compiled(shape):
+    a, compiled = (
+        torch.randn(shape) * 5,
+        torch.compile(LocalResponseNorm(alpha=0.1, groups=2), backend="aot_eager", fullgraph=True),
+    )
+    found = []
+    for layer in (compiled, LocalResponseNorm(alpha=0.1, groups=2)):
+        x = a.clone().requires_grad_()
+        y = layer(x)
+        y.square().sum().backward()
+        found.append((y.detach(), x.grad))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_lrn_keeps_its_input_for_the_way_back_and_nothing_else():
+    kept = []
+
+    def keep(x: torch.Tensor) -> torch.Tensor:
+        kept.append(x)
+        return x
+
+    a = torch.randn(2, 8, 3, 3, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        LocalResponseNorm()(a)
+        assert [x.data_ptr() for x in kept] == [a.data_ptr()]
+        with torch.no_grad():
+            LocalResponseNorm()(a)
+        with torch.inference_mode():
+            LocalResponseNorm()(a)
+    assert len(kept) == 1
+
+
+def test_lrn_has_no_second_derivative_and_says_so():
+    a = torch.randn(2, 8, requires_grad=True)
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.grad(LocalResponseNorm()(a).sum(), a, create_graph=True)
 
 
 def test_lrn_refuses_what_has_no_meaning():
-    with pytest.raises(ValueError, match="odd"):
-        LocalResponseNorm(size=4)
-    with pytest.raises(ValueError, match="divide"):
+    for size in (4, 0, -1):
+        with pytest.raises(InputError, match="odd"):
+            LocalResponseNorm(size=size)
+        with pytest.raises(InputError, match="odd"):
+            WithinMapNorm(size=size)
+    with pytest.raises(InputError, match="odd"):
+        local_response_norm(torch.randn(1, 8), size=2)
+    with pytest.raises(InputError, match="8 maps do not divide into 3 groups"):
         LocalResponseNorm(groups=3)(torch.randn(1, 8, 2, 2))
 
 
@@ -126,11 +246,16 @@ def test_tower_linear_is_two_layers():
 @pytest.mark.parametrize("scale", ["test", "train"])
 def test_dropout_keeps_its_expectation(scale):
     torch.manual_seed(0)
-    layer, x = Dropout(0.3, scale), torch.full((200_000,), 2.0)
+    layer, x = Dropout(0.3, scale), torch.randn(200_000) + 2
     trained = layer.train()(x)
-    assert set(trained.unique().tolist()) == {0.0, 2.0 if scale == "test" else pytest.approx(2.0 / 0.7)}
-    assert trained.mean().item() == pytest.approx(layer.eval()(x).mean().item(), rel=0.01)
-    assert layer.eval()(x)[0].item() == pytest.approx(1.4 if scale == "test" else 2.0)
+    kept = trained != 0
+    assert kept.float().mean().item() == pytest.approx(0.7, abs=0.005)
+    torch.testing.assert_close(
+        trained[kept], x[kept] if scale == "test" else x[kept] / 0.7, rtol=0 if scale == "test" else 1e-6, atol=0
+    )
+    tested = layer.eval()(x)
+    torch.testing.assert_close(tested, x * 0.7 if scale == "test" else x)
+    assert trained.mean().item() == pytest.approx(tested.mean().item(), rel=0.01)
 
 
 @settings(deadline=None, max_examples=200)
