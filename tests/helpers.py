@@ -27,8 +27,9 @@ def tiny_training(**overrides) -> TrainConfig:
 
 
 def settings(**fields) -> list[str]:
-    """--set options for the tiny network and training, for the command line."""
-    parts = [f"model.{name}={value}" for name, value in TINY.items()] + [f"train.{k}={v}" for k, v in fields.items()]
+    """--set options for the tiny network and training, for the command line: lr=0.1 or **{"model.dropout": 0}."""
+    parts = [f"model.{name}={value}" for name, value in TINY.items()]
+    parts += [f"{name if '.' in name else f'train.{name}'}={value}" for name, value in fields.items()]
     return [word for part in parts for word in ("--set", part)]
 
 

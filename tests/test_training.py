@@ -5,14 +5,16 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import torch
-from helpers import ROOT, run, settings, tiny_model, tiny_training
+from helpers import ROOT, settings, tiny_model, tiny_training
 
-from alexnet_lib import AlexNet, InputError, fit
+from alexnet_lib import AlexNet, InputError, fit, training
 from alexnet_lib import checkpoint as c
-from alexnet_lib.training import DivergedError, mix, split_holdout
+from alexnet_lib.training import DivergedError, mix, split_holdout, stop_requests
 
 
 def trained(photos10, folder, model=None, **changes):
@@ -40,64 +42,157 @@ def test_it_learns_and_repeats(photos10, tmp_path):
     assert not same_bits(weights(tmp_path / "a"), weights(tmp_path / "other"))
 
 
-def start(folder, *words, **env):
-    command = [sys.executable, "-m", "alexnet_lib", "train", "--preset", "quick", "--run", str(folder), *words]
-    fields = settings(epochs=6, batch_size=20, limit=200, holdout=50, checkpoint_minutes=0)
-    return subprocess.Popen([*command, *fields], cwd=ROOT, env=os.environ | env, stderr=subprocess.PIPE, text=True)
+# The command line with batches that take a while, so that a run can be caught in the middle; at the TORN_AT-th
+# checkpoint it is killed with half of the file written.
+SLOWLY = """
+import os, signal, sys, time
+from alexnet_lib import __main__, checkpoint, experiment, packed
+take, write, writes = packed.PackedDataset.take, checkpoint.save_file, []
+def slow(self, indices):
+    time.sleep(0.02)
+    return take(self, indices)
+def torn(tensors, path, metadata):
+    write(tensors, path, metadata)
+    writes.append(path)
+    if len(writes) == int(os.environ.get("TORN_AT", 0)):
+        os.truncate(path, os.path.getsize(path) // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+packed.PackedDataset.take, checkpoint.save_file = slow, torn
+experiment.final_metrics = experiment.learned_metrics = lambda *_, **__: {}  # not what is tested here
+sys.exit(__main__.main())
+"""
+ON_TWO = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
-def wait_for_checkpoint(folder, process) -> None:
+def start(folder, launcher=(), torn_at=0, **changes) -> subprocess.Popen:
+    """A run of 60 steps in a process of its own, with a checkpoint after each."""
+    (folder.parent / "slowly.py").write_text(SLOWLY)
+    words = ["train", "--preset", "quick", "--run-dir", str(folder)]
+    fields = settings(
+        **({"epochs": 6, "batch_size": 20, "limit": 200, "holdout": 50, "checkpoint_minutes": 0} | changes)
+    )
+    command = [sys.executable, *launcher, str(folder.parent / "slowly.py"), *words, *fields]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "TORN_AT": str(torn_at)}
+    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process) -> None:
+    _, said = process.communicate(timeout=240)
+    assert process.returncode == 0, said[-2000:]
+
+
+def wait_for_step(folder, process, step: int) -> None:
     deadline = time.time() + 120
-    while len(list(folder.glob(c.PATTERN))) < 2:
-        assert process.poll() is None and time.time() < deadline, "the run ended before it could be interrupted"
+    while max((int(p.stem[-8:]) for p in folder.glob(c.PATTERN)), default=0) < step:
+        assert process.poll() is None, f"the run ended before it could be interrupted: {process.communicate()[1]}"
+        assert time.time() < deadline, "no checkpoint in two minutes"
         time.sleep(0.002)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_was_stopped_ends_with_the_same_bits(tmp_path, how):
-    undisturbed = start(tmp_path / "whole")
-    undisturbed.communicate(timeout=240)
-    assert undisturbed.returncode == 0
+def curve(folder) -> list[dict]:
+    """The curve of a run without its times."""
+    return [{k: v for k, v in entry.items() if k != "seconds"} for entry in c.newest(folder)[2]["curve"]]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    finish(start(folder))
+    assert c.newest(folder)[2]["step"] == 60
+    return folder
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_was_asked_to_stop_ends_with_the_same_bits(undisturbed, tmp_path, how):
     folder = tmp_path / "cut"
     process = start(folder)
-    wait_for_checkpoint(folder, process)
+    wait_for_step(folder, process, 13)
     process.send_signal(how)
     _, said = process.communicate(timeout=240)
-    step = c.newest(folder)[2]["step"]
-    assert 0 < step < 60
-    if how == signal.SIGKILL:
+    assert process.returncode == 130 and said.strip().endswith("stopped. The same command goes on from here")
+    assert 13 <= c.newest(folder)[2]["step"] < 60
+    finish(start(folder))
+    assert same_bits(weights(undisturbed), weights(folder)) and curve(undisturbed) == curve(folder)
+
+
+def test_a_run_that_was_killed_again_and_again_ends_with_the_same_bits(undisturbed, tmp_path):
+    folder = tmp_path / "cut"
+    for step in (7, 20, 33):  # in the first, third and fourth epoch; one of them at the end of an epoch
+        process = start(folder)
+        wait_for_step(folder, process, step)
+        process.kill()
+        process.communicate()
         assert process.returncode == -signal.SIGKILL
-    else:
-        assert process.returncode == 130 and said.strip().endswith("stopped. The same command goes on from here")
-    again = start(folder)
-    again.communicate(timeout=240)
-    assert again.returncode == 0
-    assert same_bits(weights(tmp_path / "whole"), weights(folder))
-    curves = [c.newest(f)[2]["curve"] for f in (tmp_path / "whole", folder)]
-    without_time = [[{k: v for k, v in e.items() if k != "seconds"} for e in curve] for curve in curves]
-    assert without_time[0] == without_time[1]
+    finish(start(folder))
+    assert same_bits(weights(undisturbed), weights(folder)) and curve(undisturbed) == curve(folder)
 
 
-def test_two_processes_give_what_one_gives(tmp_path):
-    fields = settings(epochs=2, batch_size=20, limit=100, holdout=0, colour_noise="eigenvalue") + ["--set", "model.dropout=0"]
-    words = ["train", "--preset", "quick", *fields]
-    assert run(*words, "--run", tmp_path / "one").returncode == 0
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "alexnet_lib"]
-    done = subprocess.run([*torchrun, *words, "--run", str(tmp_path / "two")], cwd=ROOT, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-2000:]
+def test_a_run_that_was_killed_while_it_wrote_goes_on_from_the_checkpoint_before(undisturbed, tmp_path):
+    folder = tmp_path / "cut"
+    process = start(folder, torn_at=24)
+    process.communicate(timeout=240)
+    assert process.returncode == -signal.SIGKILL
+    assert c.newest(folder)[2]["step"] == 23
+    assert len(list(folder.glob("*.partial-*"))) == 1
+    finish(start(folder))
+    assert not list(folder.glob("*.partial-*"))
+    assert same_bits(weights(undisturbed), weights(folder)) and curve(undisturbed) == curve(folder)
+
+
+def test_two_processes_stopped_and_resumed_give_what_one_gives(tmp_path, photos10):
+    """Dropout and colour noise are off: each process draws its own."""
+    trained(photos10, tmp_path / "one", model=tiny_model(dropout=0.0), epochs=3, limit=200)
+    changes = {"epochs": 3, "colour_noise": "none"}
+    process = start(tmp_path / "two", ON_TWO, **changes, **{"model.dropout": 0})
+    wait_for_step(tmp_path / "two", process, 5)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=240)
+    assert 5 <= c.newest(tmp_path / "two")[2]["step"] < 30  # both left after the same step, and said so
+    finish(start(tmp_path / "two", ON_TWO, **changes, **{"model.dropout": 0}))
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
-    for name in one:
-        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-4)
+    for name in set(one) - {"tally"}:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-5)
+    last = curve(tmp_path / "one")[-1], curve(tmp_path / "two")[-1]
+    assert last[0] == pytest.approx(last[1], rel=1e-3)
     assert c.newest(tmp_path / "two")[2]["processes"] == 2
 
 
-def test_a_loss_that_is_no_number_stops_the_run(photos10, tmp_path):
-    with pytest.raises(DivergedError) as caught:
-        trained(photos10, tmp_path, lr=1e12, schedule="constant", epochs=3)
-    text = str(caught.value)
-    assert "not finite at step" in text and "lower lr" in text and "\n" not in text
-    found = c.newest(tmp_path)
-    assert found is None or all(torch.isfinite(t).all() for t in found[1].values())
+def test_processes_share_a_batch_evenly_or_not_at_all(photos10, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(InputError, match="20 images does not divide among 3 processes"):
+        trained(photos10, tmp_path)
+
+
+def spoil(monkeypatch, step: int) -> None:
+    """Makes the loss of a step no number."""
+    loss, calls = training.cross_entropy, []
+
+    def spoilt(logits, labels):
+        calls.append(labels)
+        return loss(logits, labels) * (float("nan") if len(calls) == step else 1)
+
+    monkeypatch.setattr(training, "cross_entropy", spoilt)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(photos10, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        spoil(patched, step=8)
+        with pytest.raises(DivergedError) as caught:
+            trained(photos10, tmp_path / "cut")
+    text, good = str(caught.value), tmp_path / "cut" / "checkpoint-00000005.safetensors"
+    assert "not finite at step 8" in text and str(good) in text and "lower lr" in text and "\n" not in text
+    assert c.newest(tmp_path / "cut")[0] == good
+    trained(photos10, tmp_path / "cut")  # what was wrong is put right, and the run goes on from there
+    trained(photos10, tmp_path / "whole")
+    assert same_bits(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
+
+
+def test_weights_that_are_no_numbers_are_never_saved(photos10, tmp_path):
+    """The loss of the one step is finite, and what the step makes of the weights is not."""
+    steep = tiny_model(pixel_std=1e-3, norm={"kind": "none"})
+    with pytest.raises(DivergedError, match="no checkpoint from before"):
+        trained(photos10, tmp_path, model=steep, lr=1e38, schedule="constant", epochs=1, limit=20)
+    assert c.newest(tmp_path) is None
 
 
 def test_other_precisions_and_layouts_run(photos10, tmp_path):
@@ -121,8 +216,8 @@ def test_holdout_and_limit(photos10):
     again = split_holdout(photos10[0], tiny_training(holdout=300, limit=None, seed=5))[1]
     assert (again.order == valid.order).all()  # one seed's validation set is every seed's
     assert split_holdout(photos10[0], tiny_training(holdout=0, limit=None)) == (photos10[0], None)
-    with pytest.raises(InputError, match="leaves none"):
-        split_holdout(photos10[0], tiny_training(holdout=3000))
+    most = split_holdout(photos10[0], tiny_training(holdout=3000, limit=None))
+    assert [len(part) for part in most] == [2700, 300]  # at most a tenth
 
 
 def test_what_does_not_fit_is_said_before_training(photos10, tmp_path):
@@ -132,9 +227,113 @@ def test_what_does_not_fit_is_said_before_training(photos10, tmp_path):
         trained(photos10, tmp_path, model=tiny_model(classes=3))
 
 
-def test_a_plateau_run_ends_when_nothing_improves(photos10, tmp_path):
-    _, result = trained(photos10, tmp_path, schedule="plateau", patience=1, drops=1, epochs=50, lr=1e-9)
-    assert result.curve[-1]["epoch"] < 50
+def test_a_plateau_run_ends_when_nothing_improves_and_stays_ended(photos10, tmp_path):
+    changes = {"schedule": "plateau", "patience": 1, "drops": 2, "epochs": 50, "lr": 1e-9}
+    _, result = trained(photos10, tmp_path, **changes)
+    assert [e["epoch"] for e in result.curve] == [1, 2, 3, 4]  # the best, two drops, and one more without a better one
+    assert [e["lr"] for e in result.curve] == pytest.approx([1e-9, 1e-9, 1e-10, 1e-11])
+    net, again = trained(photos10, tmp_path, **changes)
+    assert again.step == result.step and again.curve == result.curve
+    assert torch.equal(net.state_dict()["features.0.weight"], weights(tmp_path)["model.features.0.weight"])
+    with pytest.raises(InputError, match="watches a validation error"):
+        trained(photos10, tmp_path / "blind", **changes, holdout=0)
+
+
+def test_errors_and_checkpoints_come_every_so_many_epochs_and_at_the_end(photos10, tmp_path):
+    _, result = trained(photos10, tmp_path, epochs=5, evaluate_every=2, keep_checkpoints=9)
+    assert [e["epoch"] for e in result.curve if "valid_error" in e] == [2, 4, 5]
+    assert sorted(int(p.stem[-8:]) for p in tmp_path.glob(c.PATTERN)) == [10, 20, 25]
+    assert result.checkpoint == c.newest(tmp_path)[0]
+
+
+def test_the_curve_counts_every_image_of_an_epoch_once(photos10, tmp_path, monkeypatch):
+    seen, loss = [], training.cross_entropy
+    monkeypatch.setattr(
+        training, "cross_entropy", lambda z, y: seen.append((loss(z, y).item(), z.argmax(1) != y)) or loss(z, y)
+    )
+    _, result = trained(photos10, tmp_path, batch_size=30)  # 3 batches of 100 images, 10 left over
+    for epoch, entry in enumerate(result.curve):
+        part = seen[3 * epoch : 3 * epoch + 3]
+        assert entry["train_loss"] == pytest.approx(sum(x for x, _ in part) / 3, rel=1e-6)
+        assert entry["train_error"] == pytest.approx(100 * sum(w.sum().item() for _, w in part) / 90)
+    assert result.first_losses == [x for x, _ in seen]
+
+
+def test_every_epoch_has_an_order_of_its_own(photos10, tmp_path):
+    taken = []
+
+    class Watched:
+        def __getattr__(self, name):
+            return getattr(dataset, name)
+
+        def __len__(self):
+            return len(dataset)
+
+        def take(self, indices):
+            taken.append(list(indices))
+            return dataset.take(indices)
+
+    dataset = photos10[0].subset(range(0, 3000, 30))
+    config = tiny_training(epochs=3)
+    fit(AlexNet(tiny_model(), seed=0), Watched(), None, config, tmp_path, progress=False, device="cpu")
+    epochs = [[i for batch in taken[5 * e : 5 * e + 5] for i in batch] for e in range(3)]
+    assert all(sorted(order) == list(range(100)) for order in epochs)
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+
+
+def test_limit_draws_from_all_classes(photos10):
+    train, valid = split_holdout(photos10[0], tiny_training(limit=200, holdout=100))
+    assert (len(train), len(valid)) == (200, 100) and not set(train.order) & set(valid.order)
+    assert set(train.labels) == set(valid.labels) == set(range(10))
+    most = split_holdout(photos10[0], tiny_training(limit=10**6, holdout=100))[0]
+    assert len(most) == 2900 and set(train.order) < set(most.order)
+
+
+def test_compiled_is_the_same_network(photos10, tmp_path, monkeypatch):
+    """Without the code generator, which takes minutes here: what torch.compile traces, and how fit() uses it."""
+    eager = {"dropout": 0.0, "norm": {"kind": "average"}}
+    plain = trained(photos10, tmp_path / "plain", model=tiny_model(**eager))[1].first_losses
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    compiled = trained(photos10, tmp_path / "compiled", model=tiny_model(**eager), compile=True)[1].first_losses
+    assert compiled == pytest.approx(plain, rel=1e-3)
+    c.load_model(tmp_path / "compiled")
+
+
+def test_tensorboard_gets_the_whole_curve(photos10, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    _, result = trained(photos10, tmp_path, epochs=3, tensorboard=True)
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    for key in ("train_loss", "valid_error", "lr"):
+        assert [(e.step, e.value) for e in events.Scalars(key)] == [
+            (r["step"], pytest.approx(r[key])) for r in result.curve
+        ]
+
+
+def test_a_folder_or_device_that_cannot_be_used_is_said_at_once(photos10, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="Name another run folder"):
+        trained(photos10, tmp_path / "file")
+    for name in ("nonsense", "cuda:77"):
+        with pytest.raises(InputError, match="no device") as caught:
+            fit(AlexNet(tiny_model()), photos10[0], None, tiny_training(), tmp_path, device=name, progress=False)
+        assert "\n" not in str(caught.value)
+
+
+def test_the_second_ctrl_c_stops_at_once_and_handlers_come_back():
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), stop_requests() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.is_set()
+        signal.raise_signal(signal.SIGTERM)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_fit_works_in_a_thread(photos10, tmp_path):
+    """Where signal handlers cannot be set, as in a notebook's background cell."""
+    with ThreadPoolExecutor(1) as pool:
+        _, result = pool.submit(trained, photos10, tmp_path).result()
+    assert result.step == 10
 
 
 def test_mix_is_the_same_everywhere():
