@@ -1,42 +1,104 @@
-"""The make targets and the README agree, and no target rewrites a tracked file."""
+"""The make targets and the README agree, and what they do where something is wrong."""
 
 import re
+import shutil
+import signal
 import subprocess
+import sys
+import time
 
+import psutil
 import pytest
 from helpers import ROOT
 
-TARGETS = ("setup", "reproduce", "test", "test-portable", "book", "lab", "bench", "clean", "help")
+from alexnet_lib.presets import PROFILES
+
+TARGETS = ("setup", "reproduce", "test", "test-portable", "book", "lab", "bench", "lint", "format", "clean", "help")
 
 
-def make(*words: str) -> str:
-    done = subprocess.run(["make", *words], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def make(*words: str, where=ROOT) -> subprocess.CompletedProcess:
+    return subprocess.run(["make", "--no-print-directory", *words], cwd=where, capture_output=True, text=True)
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """A folder with what make reads, to run targets that write."""
+    for name in ("Makefile", "requirements.txt", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    return tmp_path
 
 
 def test_help_is_the_default_and_lists_every_target():
-    assert make() == make("help")
-    listed = re.findall(r"^([a-z-]+)  ", make("help"), re.MULTILINE)
-    assert set(TARGETS) <= set(listed)
+    assert make().stdout == make("help").stdout
+    assert sorted(re.findall(r"^([a-z-]+)  ", make("help").stdout, re.MULTILINE)) == sorted(TARGETS)
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_target_has_commands(target):
-    assert make("--dry-run", target).strip()
+    done = make("--dry-run", target)
+    assert done.returncode == 0 and done.stdout.strip(), done.stderr
 
 
 def test_commands_of_the_pages_exist():
-    pages = [ROOT / "README.md", *(ROOT / "book").glob("*.md")]
-    named = {
-        name
-        for page in pages
-        for name in re.findall(r"^make ([a-z-]+)|`make ([a-z-]+)", page.read_text(), re.MULTILINE)
-    }
-    assert {a or b for a, b in named} <= set(TARGETS)
+    pages = [ROOT / "README.md", *(ROOT / "book").glob("*.md"), *(ROOT / "tools").glob("*.md")]
+    named = {name for page in pages for name in re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text(), re.MULTILINE)}
+    assert {"reproduce", "test"} <= named <= set(TARGETS)
+
+
+def test_files_that_the_pages_link_to_exist():
+    for page in [ROOT / "README.md", ROOT / "data" / "README.md", ROOT / "tools" / "README.md"]:
+        linked = re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text())
+        assert not [name for name in linked if not (page.parent / name).exists()]
 
 
 def test_reproduce_hands_its_variables_on():
-    command = make("--dry-run", "reproduce", "PROFILE=laptop", "SEED=3", "DATA=folder:x", "RECORD=1")
+    command = make("--dry-run", "reproduce", "PROFILE=laptop", "SEED=3", "DATA=folder:x", "RECORD=1").stdout
     assert '--profile "laptop" --seed "3" --data "folder:x" --record' in command
-    assert "--record" not in make("--dry-run", "reproduce")
+    assert "--record" not in make("--dry-run", "reproduce").stdout
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_reproduce_takes_every_profile(name):
+    assert make("--dry-run", "reproduce", f"PROFILE={name}").returncode == 0
+
+
+def test_an_unknown_profile_gets_one_line_before_anything_is_installed(elsewhere):
+    done = make("reproduce", "PROFILE=quik", where=elsewhere)
+    assert done.returncode != 0 and not done.stdout and not (elsewhere / ".venv").exists()
+    assert len(done.stderr.splitlines()) == 1 and "unknown PROFILE 'quik'. There is: quick laptop paper" in done.stderr
+
+
+def test_an_old_python_gets_one_line(elsewhere):
+    old = elsewhere / "python3.10"
+    pretend = "import sys; sys.version_info, sys.version = (3, 10, 4), '3.10.4 (main)'; exec(sys.argv[1])"
+    old.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{pretend}" "$2"\n')
+    old.chmod(0o755)
+    done = make("setup", f"PYTHON={old}", where=elsewhere)
+    first = done.stderr.splitlines()[0]
+    assert done.returncode != 0 and first.startswith("error: Python 3.11 or newer is needed") and "3.10.4" in first
+    assert not (elsewhere / ".venv").exists()
+
+
+def test_clean_leaves_runs_and_data(elsewhere):
+    for name in ("runs/a", "data/b", "_build/c", "tests/__pycache__/d", ".venv/lib/__pycache__/e"):
+        (elsewhere / name).mkdir(parents=True)
+    assert make("clean", where=elsewhere).returncode == 0
+    left = {str(path.relative_to(elsewhere)) for path in elsewhere.rglob("*") if path.is_dir()}
+    assert {"runs/a", "data/b", ".venv/lib/__pycache__/e"} <= left
+    assert not {"_build", "tests/__pycache__"} & left
+
+
+def test_reproduce_stops_cleanly(tmp_path):
+    """papermill and the notebook's kernel end with it, and the last line says how to go on."""
+    command = [sys.executable, "tools/reproduce.py", "--profile", "quick"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        started, below = time.monotonic(), []
+        while time.monotonic() < started + 60 and not any("ipykernel" in " ".join(p.cmdline()) for p in below):
+            time.sleep(0.5)
+            below = psutil.Process(process.pid).children(recursive=True)
+        time.sleep(3)
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=120)[1]
+    assert process.returncode == 130
+    assert said.strip().splitlines()[-1].startswith("stopped; the same command goes on")
+    assert len(below) >= 2 and not psutil.wait_procs(below, timeout=20)[1]

@@ -1,7 +1,9 @@
 """What `make reproduce` runs: the last notebook through papermill, and, after the book is built, the closing lines."""
 
 import argparse
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from alexnet_lib.presets import PROFILES
 from alexnet_lib.records import REPOSITORY, read, runs_root
 
 NAME = "14_reproduction"
+NOTEBOOK = REPOSITORY / "notebooks" / f"{NAME}.ipynb"
 
 
 def main() -> int:
@@ -21,7 +24,9 @@ def main() -> int:
     parser.add_argument("--record", action="store_true")
     parser.add_argument("--report", metavar="PAGE", help="print the closing lines instead of running")
     asked = parser.parse_args()
-    run = runs_root() / NAME / f"{asked.profile}-seed{asked.seed}"
+    run = runs_root().resolve() / NAME / f"{asked.profile}-seed{asked.seed}"
+    for request in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(request, signal.default_int_handler)
     try:
         one_of("PROFILE", asked.profile, PROFILES)
         return report(run, REPOSITORY / asked.report) if asked.report else execute(run, asked)
@@ -29,24 +34,44 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped. The same command goes on from here", file=sys.stderr)
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
 
 
 def execute(run: Path, asked: argparse.Namespace) -> int:
     """Runs the notebook; its last words, where it fails, are the line that says what was wrong."""
     run.mkdir(parents=True, exist_ok=True)
-    out = run / f"{NAME}.ipynb"
-    command = [sys.executable, "-m", "papermill", str(REPOSITORY / "notebooks" / f"{NAME}.ipynb"), str(out), "-k", "python3"]
-    command += ["--no-progress-bar", "--cwd", str(REPOSITORY / "notebooks")]
+    out = run / NOTEBOOK.name
+    out.unlink(missing_ok=True)  # what is found there afterwards is from this run
+    command = [sys.executable, "-m", "papermill", str(NOTEBOOK), str(out), "-k", "python3"]
+    command += ["--no-progress-bar", "--cwd", str(NOTEBOOK.parent)]
     command += ["-p", "profile", asked.profile, "-p", "seed", str(asked.seed), "-p", "record", str(asked.record)]
     command += ["-r", "data", absolute(asked.data)] if asked.data else []
-    done = subprocess.run(command)
-    if done.returncode:
+    status = wait_for(command)
+    if status:
         print(f"error: {last_error(out) or 'papermill could not run the notebook; see above'}", file=sys.stderr)
-    else:
-        print(f"executed notebook: {out}")
-    return done.returncode
+        return 1
+    print(f"executed notebook: {out}")
+    return 0
+
+
+def wait_for(command: list[str]) -> int:
+    """The exit status of a command that gets the time to stop its kernel, and the kernel to write a checkpoint.
+
+    Raises KeyboardInterrupt after Ctrl-C, SIGTERM or a closed terminal, when the command has ended.
+    """
+    # The kernel works in another folder, so that a relative one would be another place there.
+    folders = {
+        name: str(Path(os.environ[name]).resolve()) for name in ("ALEXNET_RUNS", "ALEXNET_DATA") if os.environ.get(name)
+    }
+    with subprocess.Popen(command, env=os.environ | folders, start_new_session=True) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            print("\nstopping after this step", file=sys.stderr)
+            process.send_signal(signal.SIGINT)
+            process.wait()
+            raise
 
 
 def absolute(data: str) -> str:
@@ -67,6 +92,7 @@ def last_error(notebook: Path) -> str:
 
 
 def report(run: Path, page: Path) -> int:
+    """The last lines of `make reproduce`, from the run's record."""
     metrics = read(run / "record.json")["metrics"]
     chance = 100 - metrics["chance_error"]
     role = "test" if "test_top1_error" in metrics else "train"
