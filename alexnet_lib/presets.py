@@ -121,7 +121,15 @@ LAPTOP_TRAINING = replace(
 )
 
 QUICK_TRAINING = replace(
-    LAPTOP_TRAINING, name="quick", data="photos10", epochs=16, holdout=300, precision="float32", channels_last=False
+    LAPTOP_TRAINING,
+    name="quick",
+    data="photos10",
+    epochs=14,
+    batch_size=32,
+    lr=0.01,
+    holdout=300,
+    precision="float32",
+    channels_last=False,
 )
 
 TRAINING = {t.name: t for t in (PAPER_TRAINING, CODE_2012_TRAINING, LAPTOP_TRAINING, QUICK_TRAINING)}
