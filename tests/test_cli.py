@@ -31,7 +31,7 @@ def test_info():
         (["train", "--preset", "quik"], "Did you mean 'quick'", 1),
         (["train", "--data", "cifar"], "Did you mean 'cifar10'", 1),
         (["train", "--set", "train.lr=fast"], "lr must be float", 1),
-        (["train", "--set", "train.holdout=3000"], "leaves none", 1),
+        (["train", "--set", "train.holdout=-1"], "holdout must not be negative", 1),
         (["evaluate", "absent"], "no checkpoint at absent", 1),
         (["evaluate", "x", "--views", "five"], "unknown views", 1),
     ],
@@ -45,7 +45,7 @@ def test_what_is_wrong_gets_one_line(words, said, status):
 
 def test_train_evaluate_and_average(tmp_path):
     for seed in (0, 1):
-        done = run("train", "--seed", seed, "--run", tmp_path / str(seed), *SHORT)
+        done = run("train", "--seed", seed, "--run-dir", tmp_path / str(seed), *SHORT)
         assert done.returncode == 0, done.stderr
         assert "test_top1_error" in done.stdout and "record: " in done.stdout
     record = json.loads((tmp_path / "0" / "record.json").read_text())
@@ -63,11 +63,11 @@ def test_only_record_writes_to_results(tmp_path):
     import shutil
 
     before = sorted((ROOT / "results").rglob("*"))
-    run("train", "--run", tmp_path / "a", *SHORT)
+    run("train", "--run-dir", tmp_path / "a", *SHORT)
     assert sorted((ROOT / "results").rglob("*")) == before
     written = ROOT / "results" / "test_of_record"
     try:
-        done = run("train", "--run", tmp_path / "b", "--record", "--experiment", "test_of_record", "--arm", "x", *SHORT)
+        done = run("train", "--run-dir", tmp_path / "b", "--record", "--experiment", "test_of_record", "--arm", "x", *SHORT)
         assert done.returncode == 0 and (written / "x-seed0.json").is_file()
     finally:
         shutil.rmtree(written, ignore_errors=True)
@@ -76,10 +76,10 @@ def test_only_record_writes_to_results(tmp_path):
 def test_pack_without_a_split_and_train_on_it(tmp_path):
     tree = make_tree(tmp_path / "tree", ("a", "b"), count=20, size=(32, 32))
     assert run("pack", f"folder:{tree}", tmp_path / "packed").returncode == 0
-    done = run("train", "--data", tmp_path / "packed", "--run", tmp_path / "run", *settings(epochs=1, batch_size=10, holdout=0))
+    done = run("train", "--data", tmp_path / "packed", "--run-dir", tmp_path / "run", *settings(epochs=1, batch_size=10, holdout=0))
     assert done.returncode == 0, done.stderr
     assert "test_top1_error" not in done.stdout
     packed = run("pack", f"folder:{tree}", tmp_path / "held", "--holdout", "0.25")
     assert packed.returncode == 0
-    trained = run("train", "--data", tmp_path / "held", "--run", tmp_path / "run2", *settings(epochs=1, batch_size=10, holdout=0))
+    trained = run("train", "--data", tmp_path / "held", "--run-dir", tmp_path / "run2", *settings(epochs=1, batch_size=10, holdout=0))
     assert trained.returncode == 0 and "test_top1_error" in trained.stdout

@@ -1,8 +1,10 @@
 """Packing: every kind of image comes out right, broken ones are reported, nothing is lost to a kill."""
 
+import errno
 import io
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -14,18 +16,24 @@ from helpers import ROOT, run
 from PIL import Image
 from test_sources import make_tree
 
-from alexnet_lib import InputError, open_dataset, packed
+from alexnet_lib import InputError, open_dataset, packing, sources
 from alexnet_lib.packed import PackedDataset, pack
-from alexnet_lib.prepare import prepare
+from alexnet_lib.prepare import prepare, prepared_or_reason
 
 PUBLISHED = np.array([0.2175, 0.0188, 0.0045])  # eigenvalues of ImageNet's RGB, pixels in 0 to 1
 
 
 @pytest.fixture
 def picture() -> Image.Image:
-    """A smooth picture of 300x400 with a red, a green and a blue corner."""
+    """A smooth picture of 300x400, whose corners differ in colour."""
     y, x = np.mgrid[0:400, 0:300] / 400
     return Image.fromarray((np.stack([x, y, 1 - x], -1).clip(0, 1) * 255).astype(np.uint8))
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    """Shards of 32 images of 16x16."""
+    monkeypatch.setattr(packing, "SHARD_BYTES", 32 * 3 * 16 * 16)
 
 
 def stored(image: Image.Image, path, **options) -> np.ndarray:
@@ -33,13 +41,53 @@ def stored(image: Image.Image, path, **options) -> np.ndarray:
     return prepare(path, 256).astype(int)
 
 
+# One image
+
+
+def test_section_2_against_torchvision(photographs_of_all_shapes):
+    """Shorter side to 256, central 256x256: as torchvision's transforms do it, but for how half pixels are rounded."""
+    from torchvision.transforms import functional as F
+
+    for image in photographs_of_all_shapes:
+        ours = np.asarray(prepare_image(image)).astype(int)
+        theirs = np.asarray(F.center_crop(F.resize(image, 256), [256, 256])).astype(int)
+        assert ours.shape == (256, 256, 3) and np.abs(ours - theirs).mean() < 4
+        if (image.width * 256 / min(image.size)).is_integer() and (image.height * 256 / min(image.size)).is_integer():
+            assert np.array_equal(ours, theirs)
+
+
+def prepare_image(image):
+    from alexnet_lib.prepare import central_square
+
+    return central_square(image, 256)
+
+
+@pytest.fixture(scope="module")
+def photographs_of_all_shapes():
+    whole = Image.fromarray(sources.photographs10()[0])  # 512x512
+    return [
+        whole,
+        *(
+            whole.resize(size)
+            for size in ((500, 375), (375, 500), (512, 256), (256, 384), (100, 130), (256, 256), (257, 300))
+        ),
+    ]
+
+
 def test_section_2_by_hand(picture, tmp_path):
     found = stored(picture, tmp_path / "x.png")
     scaled = picture.resize((256, 341), Image.Resampling.BILINEAR)
     assert np.array_equal(found, np.asarray(scaled)[42 : 42 + 256])
-    wide = stored(picture.transpose(Image.Transpose.ROTATE_90), tmp_path / "y.png")
-    assert wide.shape == (256, 256, 3)
-    assert stored(Image.new("RGB", (1000, 3)), tmp_path / "z.png").shape == (256, 256, 3)
+
+
+@pytest.mark.parametrize("size", [(1, 60_000), (60_000, 1), (1, 1), (3, 1000)])
+def test_strips_and_dots_take_little_memory(tmp_path, size):
+    Image.new("RGB", size, (9, 8, 7)).save(tmp_path / "x.png")
+    assert (prepare(tmp_path / "x.png", 256) == (9, 8, 7)).all()
+    thirds = np.zeros((3000, 30, 3), dtype=np.uint8)
+    thirds[1500 - 15 : 1500 + 15] = 255  # of a strip, the middle is kept
+    Image.fromarray(thirds).save(tmp_path / "y.png")
+    assert prepare(tmp_path / "y.png", 64)[1:-1].min() > 250
 
 
 def test_every_kind_of_image_becomes_rgb(picture, tmp_path):
@@ -48,27 +96,152 @@ def test_every_kind_of_image_becomes_rgb(picture, tmp_path):
     def error(found) -> float:
         return np.abs(found - expected).mean()
 
-    assert error(stored(picture, tmp_path / "a.jpg", quality=95)) < 2
-    assert error(stored(picture.convert("CMYK"), tmp_path / "cmyk.jpg", quality=95)) < 3
+    for name, options in (
+        ("a.jpg", {"quality": 95}),
+        ("progressive.jpg", {"quality": 95, "progressive": True}),
+        ("a.webp", {"quality": 95}),
+    ):
+        assert error(stored(picture, tmp_path / name, **options)) < 2
+    for name in ("a.bmp", "a.ppm", "a.tif"):
+        assert error(stored(picture, tmp_path / name)) == 0
     assert error(stored(picture.quantize(256), tmp_path / "palette.png")) < 8
     assert error(stored(picture.convert("RGBA"), tmp_path / "rgba.png")) == 0
     picture.save(tmp_path / "png_named.JPEG", format="PNG")
     assert error(prepare(tmp_path / "png_named.JPEG", 256).astype(int)) == 0
+    black_and_white = stored(picture.convert("1"), tmp_path / "one.png")
+    assert black_and_white.shape == expected.shape and black_and_white.max() == 255
+
+
+def test_cmyk(picture, tmp_path):
+    """Adobe writes CMYK inverted, and so do the files without its marker that are met in practice."""
+    from torchvision.io import decode_image
+
+    expected = stored(picture, tmp_path / "rgb.png")
+    found = stored(picture.convert("CMYK"), tmp_path / "cmyk.jpg", quality=95)
+    assert np.abs(found - expected).mean() < 3
+    theirs = (
+        decode_image(str(tmp_path / "cmyk.jpg"), mode="RGB").permute(1, 2, 0).numpy()
+    )  # another reader of such files
+    assert np.abs(found - np.asarray(prepare_image(Image.fromarray(theirs))).astype(int)).mean() < 2
+    content = (tmp_path / "cmyk.jpg").read_bytes()
+    at = content.index(b"\xff\xeeAdobe"[:2])
+    assert content[at + 4 : at + 9] == b"Adobe"
+    length = int.from_bytes(content[at + 2 : at + 4], "big")
+    (tmp_path / "unmarked.jpg").write_bytes(content[:at] + content[at + 2 + length :])
+    assert np.abs(prepare(tmp_path / "unmarked.jpg", 256) - expected).mean() < 3
+    assert np.abs(stored(picture.convert("CMYK"), tmp_path / "cmyk.tif") - expected).mean() < 1
+
+
+def test_greys_and_16_bits(picture, tmp_path):
     grey = stored(picture.convert("L"), tmp_path / "l.png")
-    assert (grey[..., 0] == grey[..., 1]).all() and np.array_equal(grey, stored(picture.convert("L").convert("RGB"), tmp_path / "m.png"))
-    sixteen = Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
-    assert np.abs(stored(sixteen, tmp_path / "16.png") - grey).max() <= 1
-    assert np.abs(stored(picture.convert("LA"), tmp_path / "la.png") - grey).max() == 0
+    assert (grey[..., 0] == grey[..., 1]).all() and (grey[..., 0] == grey[..., 2]).all() and np.ptp(grey) > 100
+    assert np.abs(stored(picture.convert("L"), tmp_path / "l.jpg", quality=95) - grey).max() <= 4
+    assert np.array_equal(stored(picture.convert("LA"), tmp_path / "la.png"), grey)
+    high = np.asarray(picture.convert("L")).astype(np.uint16) * 257
+    for name in ("16.png", "16.tif", "16.pgm"):
+        assert np.abs(stored(Image.fromarray(high), tmp_path / name) - grey).max() <= 1
+    dark = Image.fromarray(np.full((300, 300), 200, dtype=np.uint16))  # nearly black in 16 bits, and to stay so
+    assert stored(dark, tmp_path / "dark.png").max() == 0
+    rgb = np.asarray(picture).astype(np.uint16) * 257
+    (tmp_path / "rgb16.png").write_bytes(png_of_16_bits(rgb))
+    assert np.array_equal(prepare(tmp_path / "rgb16.png", 256), stored(picture, tmp_path / "rgb.png"))
+    Image.fromarray(np.ones((9, 9), dtype=np.float32)).save(tmp_path / "float.tif")
+    assert "32-bit pixels" in prepared_or_reason(str(tmp_path / "float.tif"), 256)
+
+
+def png_of_16_bits(pixels: np.ndarray) -> bytes:
+    """A PNG with 16 bits a channel, which the imaging library reads and does not write."""
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    height, width, _ = pixels.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def test_white_shows_through_what_is_transparent(tmp_path):
     clear = Image.new("RGBA", (300, 300), (255, 0, 0, 0))
-    assert (stored(clear, tmp_path / "clear.png") == 255).all()
+    assert (stored(clear, tmp_path / "rgba.png") == 255).all()
+    half = Image.new("RGBA", (300, 300), (255, 0, 0, 128))
+    assert stored(half, tmp_path / "half.png")[9, 9].tolist() == [255, 127, 127]
+    palette = Image.new("P", (300, 300), 1)
+    palette.putpalette([0, 0, 0, 10, 20, 30])
+    assert stored(palette, tmp_path / "p.png")[0, 0].tolist() == [10, 20, 30]
+    assert (stored(palette, tmp_path / "clear.png", transparency=1) == 255).all()
+    assert (stored(palette, tmp_path / "clear.gif", transparency=1) == 255).all()
+    assert (stored(Image.new("LA", (300, 300), (0, 0)), tmp_path / "la.png") == 255).all()
+    assert (stored(Image.new("RGB", (300, 300), (1, 2, 3)), tmp_path / "key.png", transparency=(1, 2, 3)) == 255).all()
 
 
-@pytest.mark.parametrize("orientation, turn", [(3, Image.Transpose.ROTATE_180), (6, Image.Transpose.ROTATE_90), (8, Image.Transpose.ROTATE_270)])
-def test_exif_rotation(picture, tmp_path, orientation, turn):
+TURNS = {
+    2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE",
+    6: "ROTATE_90", 7: "TRANSVERSE", 8: "ROTATE_270",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+def test_exif_rotation(picture, tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    turned = stored(picture.transpose(turn), tmp_path / "x.png", exif=exif)
-    assert np.array_equal(turned, stored(picture, tmp_path / "y.png"))
+    turned = picture.transpose(Image.Transpose[TURNS[orientation]])
+    upright = stored(picture, tmp_path / "y.png")
+    assert np.array_equal(stored(turned, tmp_path / "x.png", exif=exif), upright)
+    assert np.abs(stored(turned, tmp_path / "x.jpg", exif=exif, quality=95) - upright).mean() < 2
+
+
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0nonsense", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02"]
+)
+def test_odd_exif_does_not_spoil_an_image(picture, tmp_path, exif):
+    upright = stored(picture, tmp_path / "y.png")
+    assert np.abs(stored(picture, tmp_path / "x.jpg", exif=exif, quality=95) - upright).mean() < 2
+
+
+def test_reasons(tmp_path):
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8))
+    for kind in ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP"):
+        whole = io.BytesIO()
+        noise.save(whole, kind)
+        (tmp_path / kind).write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
+        assert isinstance(prepared_or_reason(str(tmp_path / kind), 16), str), kind
+        (tmp_path / kind).write_bytes(whole.getvalue())
+        assert prepared_or_reason(str(tmp_path / kind), 16).shape == (16, 16, 3)
+    progressive = io.BytesIO()
+    noise.save(progressive, "JPEG", progressive=True)
+    (tmp_path / "cut").write_bytes(progressive.getvalue()[:-500])
+    assert "truncated" in prepared_or_reason(str(tmp_path / "cut"), 16)
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "text.jpg").write_text("not an image")
+    (tmp_path / "x.eps").write_text(
+        "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
+    )  # would run a program
+    (tmp_path / "folder").mkdir()
+    found = {
+        name: prepared_or_reason(str(tmp_path / name), 16)
+        for name in ("empty", "text.jpg", "x.eps", "folder", "absent")
+    }
+    assert (found["empty"], found["text.jpg"], found["x.eps"]) == ("empty file", "not an image", "not an image")
+    assert all(str(tmp_path) not in reason and "\n" not in reason for reason in found.values())
+
+
+def test_any_damage_is_a_reason_or_an_image_and_never_an_error(picture, tmp_path):
+    rng = np.random.default_rng(0)
+    for kind in ("JPEG", "PNG", "TIFF", "GIF"):
+        whole = io.BytesIO()
+        picture.resize((30, 40)).save(whole, kind)
+        for _ in range(60):
+            raw = np.frombuffer(whole.getvalue(), dtype=np.uint8).copy()
+            raw[rng.integers(0, len(raw), 8)] = rng.integers(0, 256, 8)
+            (tmp_path / "x").write_bytes(raw.tobytes())
+            found = prepared_or_reason(str(tmp_path / "x"), 16)
+            assert isinstance(found, str) or found.shape == (16, 16, 3)
+
+
+# A set
 
 
 def broken_tree(folder, good=150):
@@ -79,134 +252,353 @@ def broken_tree(folder, good=150):
     return folder
 
 
-def test_a_broken_image_is_reported_and_the_pack_goes_on(tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_broken_image_is_reported_and_the_pack_goes_on(tmp_path, small_shards, workers):
     tree = broken_tree(tmp_path / "tree")
-    pack(f"folder:{tree}", tmp_path / "out", size=16)
+    said = pack(f"folder:{tree}", tmp_path / "out", size=16, workers=workers)
+    assert said == f"150 images of 16x16 are in {tmp_path / 'out'}; 1 broken ones were left out"
     dataset = PackedDataset.open(tmp_path / "out")
+    dataset.verify()
     assert len(dataset) == 150 and np.bincount(dataset.labels).tolist() == [75, 75]
-    assert "cut.jpg\t" in (tmp_path / "out/broken.txt").read_text() and "truncated" in (tmp_path / "out/broken.txt").read_text()
+    name, reason = (tmp_path / "out/broken.txt").read_text().strip().split("\t")
+    assert name == "a/cut.jpg" and "truncated" in reason
     (tree / "train/b/empty.png").write_bytes(b"")
     (tree / "train/b/text.jpg").write_text("not an image")
     with pytest.raises(InputError, match="3 of 153 images are broken, more than 1 %"):
-        pack(f"folder:{tree}", tmp_path / "more", size=16)
+        pack(f"folder:{tree}", tmp_path / "more", size=16, workers=workers)
     reasons = dict(line.split("\t") for line in (tmp_path / "more/broken.txt").read_text().splitlines())
-    assert sorted(v for k, v in reasons.items() if "cut" not in k) == ["empty file", "not an image"]
-    with pytest.raises(InputError, match="not a whole one"):
+    assert (reasons["b/empty.png"], reasons["b/text.jpg"]) == ("empty file", "not an image")
+    with pytest.raises(InputError, match=r"was not finished: index\.json is missing"):
         PackedDataset.open(tmp_path / "more")
     pack(f"folder:{tree}", tmp_path / "more", size=16, allow_broken=True)
     assert len(PackedDataset.open(tmp_path / "more")) == 150
 
 
-def test_mean_covariance_and_random_access(tmp_path, monkeypatch):
-    monkeypatch.setattr(packed, "SHARD_BYTES", 40 * 3 * 16 * 16)  # several shards
+def test_mended_images_are_packed_when_it_is_started_again(tmp_path, small_shards):
+    tree = make_tree(tmp_path / "tree", ("a", "b"), count=40)
+    good = (tree / "a/3.png").read_bytes()
+    (tree / "a/3.png").write_bytes(b"")
+    with pytest.raises(InputError, match="Mend them and start again"):
+        pack(str(tree), tmp_path / "out", size=16)
+    (tree / "a/3.png").write_bytes(good)
+    pack(str(tree), tmp_path / "out", size=16)
+    assert len(PackedDataset.open(tmp_path / "out")) == 80 and not (tmp_path / "out/broken.txt").read_text()
+
+
+def test_the_labels_of_what_is_left_stay_with_their_images(tmp_path, small_shards):
+    tree = tmp_path / "tree"
+    for label in range(5):
+        make_tree(tree, (f"c{label}",), count=0)
+        for i in range(20):
+            Image.new("RGB", (16, 16), (label * 50, i * 10, 0)).save(tree / f"c{label}" / f"{i:02d}.png")
+        (tree / f"c{label}" / "05.png").write_bytes(b"")
+    pack(str(tree), tmp_path / "out", allow_broken=True)
+    dataset = PackedDataset.open(tmp_path / "out")
+    pixels = dataset.take(range(len(dataset)))
+    assert len(dataset) == 95 and (pixels[:, 3, 3, 0] == dataset.labels * 50).all()
+    assert pixels[:19, 3, 3, 1].tolist() == [i * 10 for i in range(20) if i != 5]
+    for shard in dataset.shards:
+        assert np.load(dataset.folder / shard["file"], mmap_mode="r").shape == (shard["count"], 16, 16, 3)
+
+
+def test_mean_covariance_and_random_access(tmp_path, small_shards):
     tree = make_tree(tmp_path / "tree", count=50)
     pack(f"folder:{tree}", tmp_path / "out", size=16)
     train, test = (PackedDataset.open(tmp_path / "out", s) for s in ("train", "test"))
-    assert len(train.shards) == 4
+    assert len(train.shards) == 4 and test.split == "test"
+    assert PackedDataset.open(tmp_path / "out", "val").checksum == test.checksum
     pixels = train.take(range(100))
-    assert pixels.dtype == np.uint8 and pixels.shape == (100, 16, 16, 3)
-    np.testing.assert_allclose(train.mean_image, pixels.mean(0), rtol=1e-6)
-    np.testing.assert_allclose(train.colour_covariance, np.cov(pixels.reshape(-1, 3).T / 255, bias=True), atol=1e-12)
+    assert (
+        pixels.dtype == np.uint8
+        and pixels.shape == (100, 16, 16, 3)
+        and pixels.flags.c_contiguous
+        and pixels.flags.writeable
+    )
+    assert np.array_equal(train.mean_image, pixels.mean(0, dtype=np.float64).astype(np.float32))
+    np.testing.assert_allclose(train.colour_covariance, np.cov(pixels.reshape(-1, 3).T / 255, bias=True), atol=1e-14)
+    assert train.mean_image.dtype == np.float32 and train.labels.dtype == np.int64
     assert (test.mean_image == train.mean_image).all() and (test.colour_covariance == train.colour_covariance).all()
     values, vectors = train.colour_axes
     np.testing.assert_allclose(vectors @ np.diag(values) @ vectors.T, train.colour_covariance, atol=1e-12)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(3), atol=1e-12)
     assert (np.diff(values) <= 0).all()
     order = np.random.default_rng(0).permutation(100)
     assert (train.take(order) == pixels[order]).all() and (train.take([3, 3]) == pixels[[3, 3]]).all()
+    assert train.take([]).shape == (0, 16, 16, 3)
+    with pytest.raises(IndexError):
+        train.take([100])
     part = train.subset(order[:60])
     assert (part.take([5, 0]) == pixels[order[[5, 0]]]).all() and (part.labels == train.labels[order[:60]]).all()
-    assert (part.subset([1, 2]).take([0]) == pixels[order[1]]).all()
-    assert len({train.checksum, test.checksum, part.checksum}) == 3
+    assert (part.subset([1, 2]).take([0]) == pixels[order[1]]).all() and len(part) == 60
+    assert len({train.checksum, test.checksum, part.checksum, train.subset(order).checksum}) == 4
+    copied = pickle.loads(pickle.dumps(part))
+    assert "_maps" in vars(part) and "_maps" not in vars(copied)  # or the pixels would travel to every worker
+    assert (copied.take([5, 0]) == part.take([5, 0])).all()
 
 
-def test_damage_is_found(tmp_path):
-    pack("photos10", tmp_path / "p")
-    PackedDataset.open(tmp_path / "p").verify()
-    shard = next((tmp_path / "p").glob("train-*0.npy"))
-    raw = bytearray(shard.read_bytes())
+def test_the_sums_are_exact():
+    """Whole numbers where floating point would have rounded: ImageNet has 8e10 pixels."""
+    pixels, value = 84_000_000_000, 255
+    flat = packing._covariance([value * pixels] * 3, [[value**2 * pixels] * 3] * 3, pixels)
+    assert flat == [[0.0] * 3] * 3
+    one_off = packing._covariance([value * pixels - 1] * 3, [[value**2 * pixels - 2 * value + 1] * 3] * 3, pixels)
+    assert one_off[0][0] == pytest.approx((1 - 1 / pixels) / pixels / 255**2, rel=1e-12)
+
+
+def test_axes_are_the_same_way_round_everywhere(photos10):
+    _, vectors = photos10[0].colour_axes
+    assert (vectors.sum(0) > 0).all()
+    grey = PackedDataset.open(photos10[0].folder)
+    object.__setattr__(grey, "colour_covariance", np.diag([0.3, 0.2, 0.1]))
+    assert np.array_equal(np.abs(grey.colour_axes[1]), np.eye(3))
+
+
+# What can be damaged, half done or in the way
+
+
+def flip(path) -> None:
+    raw = bytearray(path.read_bytes())
     raw[-5] ^= 1
-    shard.write_bytes(raw)
-    with pytest.raises(InputError, match="is damaged"):
-        PackedDataset.open(tmp_path / "p").verify()
-    shard.unlink()
-    with pytest.raises(InputError, match="is missing"):
-        PackedDataset.open(tmp_path / "p")
-    index = tmp_path / "p" / "index.json"
-    index.write_text(json.dumps(json.loads(index.read_text()) | {"format": 99}))
-    with pytest.raises(InputError, match="format 99"):
-        PackedDataset.open(tmp_path / "p")
-    index.write_text("{")
-    with pytest.raises(InputError, match="damaged"):
-        PackedDataset.open(tmp_path / "p")
+    path.write_bytes(raw)
 
 
-def test_several_machines_each_pack_a_part(tmp_path, monkeypatch):
-    monkeypatch.setattr(packed, "SHARD_BYTES", 30 * 3 * 16 * 16)
-    tree = make_tree(tmp_path / "tree", count=50)
-    for part in (0, 1, 2):
-        assert not (tmp_path / "parts/index.json").exists()
-        pack(f"folder:{tree}", tmp_path / "parts", size=16, shard=(part, 3))
-    pack(f"folder:{tree}", tmp_path / "whole", size=16)
-    for split in ("train", "test"):
-        parts, whole = (PackedDataset.open(tmp_path / n, split) for n in ("parts", "whole"))
-        assert parts.checksum == whole.checksum and (parts.mean_image == whole.mean_image).all()
-
-
-def test_killed_and_started_again(tmp_path):
-    """A packing that is killed goes on: shards that were done are not done again."""
-    tree, out = make_tree(tmp_path / "tree", count=1500), tmp_path / "out"
-    program = (
-        "import sys; from alexnet_lib import packed; packed.SHARD_BYTES = 400 * 3 * 16 * 16;"
-        f"packed.pack('folder:{tree}', r'{out}', size=16, workers=1)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.DEVNULL)
-    deadline = time.time() + 120
-    while not (out / "train-00001.json").exists():
-        assert process.poll() is None and time.time() < deadline, "packing ended before it could be killed"
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (out / "index.json").exists()
-    done = {p.name: p.stat().st_mtime_ns for p in out.glob("*.json")}
-    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.DEVNULL).returncode == 0
-    assert all((out / name).stat().st_mtime_ns == at for name, at in done.items())
-    dataset = PackedDataset.open(out)
-    dataset.verify()
-    assert len(dataset) == 3000
-
-
-def test_open_dataset_packs_once(tmp_path):
-    tree = make_tree(tmp_path / "tree", size=(32, 32))
-    first = open_dataset(f"folder:{tree}", root=tmp_path / "data")
-    assert first.size == 32 and first.name == "tree" and first.has_split("test")
-    before = os.stat(first.folder / "index.json").st_mtime_ns
-    again = open_dataset(str(tree), "test", root=tmp_path / "data")
-    assert os.stat(again.folder / "index.json").st_mtime_ns == before and again.folder == first.folder
-    assert open_dataset(str(first.folder)).checksum == first.checksum
-    other = make_tree(tmp_path / "elsewhere" / "tree", ("train/a", "train/c"), size=(32, 32))
-    assert open_dataset(str(other), root=tmp_path / "data").classes == ("a", "c")
-    with pytest.raises(InputError, match="has no test split"):
-        open_dataset(str(other), "test", root=tmp_path / "data")
-
-
-def test_opening_reads_no_pixels(tmp_path):
-    """Opening maps nothing: the time does not depend on the size of the set."""
+@pytest.mark.parametrize("name", ["train-00000.npy", "labels-train.npy", "mean_image.npy"])
+def test_a_flipped_bit_is_found(tmp_path, name):
     pack("photos10", tmp_path / "p")
     dataset = PackedDataset.open(tmp_path / "p")
-    assert "_maps" not in vars(dataset)
-    assert isinstance(dataset._maps[0], np.memmap) and dataset._maps[0].mode == "r"
+    dataset.verify()
+    flip(tmp_path / "p" / name)
+    with pytest.raises(InputError, match=rf"{name} is damaged"):
+        dataset.verify()
+    (tmp_path / "p" / name).unlink()
+    with pytest.raises(InputError, match=rf"{name} is damaged"):
+        dataset.verify()
+
+
+def test_a_damaged_folder_is_said_in_one_line(tmp_path):
+    pack("photos10", tmp_path / "p")
+    index, shard = tmp_path / "p/index.json", tmp_path / "p/train-00000.npy"
+    whole, facts = shard.read_bytes(), json.loads(index.read_text())
+
+    def complaint() -> str:
+        with pytest.raises(InputError) as caught:
+            open_dataset(str(tmp_path / "p"), root=tmp_path / "data")
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    shard.write_bytes(whole[:-100])
+    assert "train-00000.npy is cut short" in complaint()
+    shard.unlink()
+    assert "train-00000.npy is missing" in complaint()
+    shard.write_bytes(whole)
+    (tmp_path / "p/mean_image.npy").write_bytes(b"")
+    assert "is damaged" in complaint()
+    for text, words in (
+        (json.dumps(facts | {"format": 99}), "format 99"),
+        ("{", "is damaged"),
+        ("[]", "is damaged"),
+        (json.dumps({k: v for k, v in facts.items() if k != "splits"}), "is damaged ('splits')"),
+    ):
+        index.write_text(text)
+        assert words in complaint()
+    index.unlink()
+    assert "was not finished: index.json is missing" in complaint()  # and is not taken for a tree of images
+    with pytest.raises(InputError, match="no packed set"):
+        PackedDataset.open(tmp_path / "nowhere")
+
+
+def test_another_source_does_not_land_in_a_folder_that_is_taken(tmp_path):
+    first, second = (
+        make_tree(tmp_path / "first"),
+        make_tree(tmp_path / "second", ("train/a", "train/c", "val/a", "val/c")),
+    )
+    Image.new("RGB", (40, 30)).save(second / "train/a/4.png")
+    pack(str(first), tmp_path / "out", size=16)
+    checksum = PackedDataset.open(tmp_path / "out").checksum
+    for data, options in ((str(second), {"size": 16}), (str(first), {"size": 24}), ("photos10", {})):
+        with pytest.raises(InputError, match="holds shards of other images"):
+            pack(data, tmp_path / "out", **options)
+    pack(str(first), tmp_path / "out", size=16)
+    assert PackedDataset.open(tmp_path / "out").checksum == checksum
+    moved = first.rename(tmp_path / "moved")  # another machine sees the same tree elsewhere
+    pack(str(moved), tmp_path / "out", size=16)
+    assert PackedDataset.open(tmp_path / "out").checksum == checksum
+
+
+def test_several_machines_each_pack_a_part(tmp_path, small_shards):
+    tree = make_tree(tmp_path / "tree", count=50)
+    said = [pack(str(tree), tmp_path / "parts", size=16, shard=(part, 3)) for part in range(3)]
+    assert said[0].startswith("3 of 8 shards") and said[1].startswith("6 of 8") and said[2].startswith("200 images")
+    pack(str(tree), tmp_path / "whole", size=16)
+    for split in ("train", "test"):
+        parts, whole = (PackedDataset.open(tmp_path / name, split) for name in ("parts", "whole"))
+        assert parts.checksum == whole.checksum and (parts.mean_image == whole.mean_image).all()
+    (tmp_path / "parts/index.json").unlink()  # as if the last two had finished at once: any later call sums up
+    pack(str(tree), tmp_path / "parts", size=16, shard=(1, 3))
+    PackedDataset.open(tmp_path / "parts").verify()
+
+
+PROGRAM = """
+import sys
+from alexnet_lib import packing
+packing.SHARD_BYTES = 256 * 3 * 16 * 16
+packing.pack(sys.argv[1], sys.argv[2], size=16, workers=2)
+"""
+
+
+def start_packing(tree, out) -> subprocess.Popen:
+    """Packs in a process group of its own, and waits until the first shard is there."""
+    command = [sys.executable, "-c", PROGRAM, str(tree), str(out)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.time() + 120
+    while not list(out.glob(".parts/train-*.npz")):
+        assert process.poll() is None and time.time() < deadline, "packing ended before it could be stopped"
+        time.sleep(0.001)
+    return process
+
+
+def processes_of(group: int) -> list[str]:
+    listed = subprocess.run(["ps", "-eo", "pgid=,stat=,pid="], capture_output=True, text=True, check=True).stdout
+    return [line for line in listed.splitlines() if line.split()[0] == str(group) and "Z" not in line.split()[1]]
+
+
+@pytest.mark.parametrize("kind", ["kill", "ctrl-c"])
+def test_stopped_and_started_again(tmp_path, kind, monkeypatch):
+    """Shards that were done are not done again, no process is left behind, and the bytes are those of a quiet run."""
+    tree, out = make_tree(tmp_path / "tree", count=1500), tmp_path / "out"
+    process = start_packing(tree, out)
+    if kind == "kill":
+        process.send_signal(signal.SIGKILL)
+    else:
+        os.killpg(process.pid, signal.SIGINT)
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode and not (out / "index.json").exists()
+    assert errors.count("Traceback") == (0 if kind == "kill" else 1)  # that of the main process alone
+    deadline = time.time() + 20
+    while processes_of(process.pid):
+        assert time.time() < deadline, "its workers live on"
+        time.sleep(0.05)
+    done = {p: p.stat().st_mtime_ns for p in out.glob(".parts/*.npz")}
+    with pytest.raises(InputError, match="was not finished"):
+        open_dataset(str(out))
+    monkeypatch.setattr(packing, "SHARD_BYTES", 256 * 3 * 16 * 16)
+    pack(str(tree), out, size=16, workers=2)
+    assert done and {p: p.stat().st_mtime_ns for p in done} == done
+    assert not list(out.rglob("*.partial"))
+    PackedDataset.open(out).verify()
+    pack(str(tree), tmp_path / "quiet", size=16, workers=1)
+    for split in ("train", "test"):
+        assert PackedDataset.open(out, split).checksum == PackedDataset.open(tmp_path / "quiet", split).checksum
+    assert len(PackedDataset.open(out)) == 3000
+
+
+def test_a_full_disk_and_a_killed_worker(tmp_path, monkeypatch):
+    tree = make_tree(tmp_path / "tree")
+
+    def no_space(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(packing, "_write_header", no_space)
+        with pytest.raises(InputError, match=r"cannot pack into .*: No space left on device. Started again"):
+            pack(str(tree), tmp_path / "out", size=16)
+    assert not list(tmp_path.rglob("*.partial"))
+    with monkeypatch.context() as patch:
+        patch.setattr(packing, "_write_header", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        with pytest.raises(InputError, match="was killed"):
+            pack(str(tree), tmp_path / "out", size=16, workers=2)
+    pack(str(tree), tmp_path / "out", size=16)
+    PackedDataset.open(tmp_path / "out").verify()
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     done = run("pack", "photos10", tmp_path / "file" / "x")
     assert done.returncode == 1 and done.stderr.strip().splitlines()[-1].startswith("error: cannot pack into")
+    with pytest.raises(InputError, match="Name another place with ALEXNET_DATA"):
+        open_dataset("photos10", root=tmp_path / "file")
 
 
-def test_colours_of_photographs_are_like_imagenets(photos10, samples):
-    found = {"photos10": photos10[0].colour_axes[0]}
-    found["imagenet-sample"] = open_dataset(f"folder:{samples / 'imagenet-sample'}").colour_axes[0]
-    for name, values in found.items():
-        print(name, values, "over published", values / PUBLISHED)
-    assert (np.abs(found["imagenet-sample"] / PUBLISHED - 1) < 0.2).all()
-    assert found["photos10"][0] == pytest.approx(PUBLISHED[0], rel=0.2)
+# Opening
+
+
+def test_open_dataset_packs_once(tmp_path):
+    tree = make_tree(tmp_path / "tree", size=(32, 32))
+    first = open_dataset(f"folder:{tree}", root=tmp_path / "data", progress=False)
+    assert first.size == 32 and first.name == "tree" and first.has_split("test")
+    assert first.folder.parent == tmp_path / "data/packed" and first.folder.name.startswith("tree-32-")
+    before = os.stat(first.folder / "index.json").st_mtime_ns
+    again = open_dataset(str(tree), "val", root=tmp_path / "data")
+    assert os.stat(again.folder / "index.json").st_mtime_ns == before and again.folder == first.folder
+    assert open_dataset(f"folder:{first.folder}").checksum == open_dataset(first.folder).checksum == first.checksum
+    other = make_tree(tmp_path / "elsewhere" / "tree", ("train/a", "train/c"), size=(32, 32))
+    assert open_dataset(str(other), root=tmp_path / "data").classes == ("a", "c")
+    with pytest.raises(InputError, match="tree has no test split, only train"):
+        open_dataset(str(other), "test", root=tmp_path / "data")
+    held = open_dataset(str(other), "test", root=tmp_path / "data", holdout=0.25)
+    assert len(held) == 2 and len(open_dataset(str(other), root=tmp_path / "data")) == 8
+
+
+def test_size(tmp_path):
+    tree = make_tree(tmp_path / "tree", ("a", "b"))
+    assert open_dataset(str(tree), root=tmp_path / "data").size == 256
+    assert open_dataset(str(tree), root=tmp_path / "data", size=24).size == 24
+    small = make_tree(tmp_path / "small", ("a", "b"), size=(32, 32))
+    pack(str(small), tmp_path / "out", size=256)
+    assert PackedDataset.open(tmp_path / "out").size == 32
+
+
+def test_processes_that_start_together_pack_once(tmp_path):
+    """As those of a distributed run do."""
+    tree = make_tree(tmp_path / "tree", ("a", "b"), count=100)
+    program = (
+        "import sys; from alexnet_lib import open_dataset; print(open_dataset(sys.argv[1], root=sys.argv[2]).checksum)"
+    )
+    command = [sys.executable, "-c", program, str(tree), str(tmp_path / "data")]
+    started = [
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    said = [process.communicate(timeout=120) for process in started]
+    assert len({out for out, _ in said}) == 1 and said[0][0]
+    assert sum("packing tree" in errors for _, errors in said) == 1
+
+
+def test_opening_reads_no_pixels(photos10):
+    dataset = PackedDataset.open(photos10[0].folder)
+    assert "_maps" not in vars(dataset)
+    assert isinstance(dataset._maps[0].base, np.memmap) and dataset._maps[0].base.mode == "r"
+    started = time.perf_counter()
+    for _ in range(10):
+        PackedDataset.open(photos10[0].folder)
+    assert time.perf_counter() - started < 1
+
+
+def test_pages_are_shared(tmp_path):
+    """What two processes read of a set is in memory once."""
+    smaps = "/proc/self/smaps"
+    if not os.path.exists(smaps):
+        pytest.skip("needs /proc/self/smaps to see which pages are shared")
+    pack("photos10", tmp_path / "p")
+    dataset = PackedDataset.open(tmp_path / "p")
+    dataset.take(range(len(dataset)))
+    with open(smaps) as file:
+        text = file.read()
+    entry = text[text.index(str(tmp_path / "p/train-00000.npy")) :].split("\n")
+    fields = {line.split(":")[0]: int(line.split()[1]) for line in entry[1:20] if line.endswith(" kB")}
+    assert fields["Rss"] > 8000 and fields["Anonymous"] == 0  # pages of the file, none of its own
+
+
+def test_colours_of_photos10_are_like_imagenets(photos10):
+    values, vectors = photos10[0].colour_axes
+    print("photos10: eigenvalues", values, "over the published", values / PUBLISHED)
+    assert values[0] == pytest.approx(PUBLISHED[0], rel=0.2) and (values[1:] / PUBLISHED[1:] < 4).all()
+    assert vectors[:, 0] == pytest.approx(np.full(3, 3**-0.5), abs=0.2)  # the first axis is nearly grey
+
+
+def test_colours_of_the_imagenet_sample_are_imagenets(samples, tmp_path):
+    dataset = open_dataset(f"folder:{samples / 'imagenet-sample'}", root=tmp_path)
+    assert len(dataset) == 500 and dataset.name == "imagenet-sample" and not dataset.has_split("test")
+    values, vectors = dataset.colour_axes
+    print("imagenet-sample: eigenvalues", values, "over the published", values / PUBLISHED)
+    assert (np.abs(values / PUBLISHED - 1) < 0.2).all()
+    assert vectors[:, 0] == pytest.approx(np.full(3, 3**-0.5), abs=0.05)

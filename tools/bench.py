@@ -42,7 +42,9 @@ def main() -> None:
     print(f"record: {records.write(record, path)}")
 
 
-def in_turns(what: str, ours: Callable, theirs: Callable, turns: int, amount: int, unit: str, target: float = 0.0) -> dict:
+def in_turns(
+    what: str, ours: Callable, theirs: Callable, turns: int, amount: int, unit: str, target: float = 0.0
+) -> dict:
     """How many times faster `ours` is: the median of the ratios of adjacent turns, and their range.
 
     Args:
@@ -79,7 +81,11 @@ def normalisation(turns: int) -> list[dict]:
 
         ours, theirs = LocalResponseNorm(average=True), nn.LocalResponseNorm(5, 1e-4, 0.75, 2.0)
         what = f"LRN forward and backward, 32x96x55x55, {name}"
-        rows.append(in_turns(what, lambda f=both_ways, m=ours: f(m), lambda f=both_ways, m=theirs: f(m), turns, 32, "images/s", 4.0))
+        rows.append(
+            in_turns(
+                what, lambda f=both_ways, m=ours: f(m), lambda f=both_ways, m=theirs: f(m), turns, 32, "images/s", 4.0
+            )
+        )
     return rows
 
 
@@ -102,10 +108,21 @@ def training(turns: int) -> list[dict]:
     with_torchs = AlexNet(ModelConfig.preset("paper"), seed=0)
     for i, module in enumerate(with_torchs.features):
         if isinstance(module, LocalResponseNorm):
-            with_torchs.features[i] = nn.LocalResponseNorm(module.size, module.alpha * module.size, module.beta, module.k)
+            with_torchs.features[i] = nn.LocalResponseNorm(
+                module.size, module.alpha * module.size, module.beta, module.k
+            )
     return [
-        in_turns("training step of paper, batch 32, against torch's LRN", ours, step_of(with_torchs), turns, 32, "images/s"),
-        in_turns("training step of paper against torchvision's AlexNet", ours, step_of(torchvision.models.alexnet()), turns, 32, "images/s"),
+        in_turns(
+            "training step of paper, batch 32, against torch's LRN", ours, step_of(with_torchs), turns, 32, "images/s"
+        ),
+        in_turns(
+            "training step of paper against torchvision's AlexNet",
+            ours,
+            step_of(torchvision.models.alexnet()),
+            turns,
+            32,
+            "images/s",
+        ),
     ]
 
 
@@ -116,12 +133,18 @@ def input_pipeline(turns: int) -> list[dict]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        write_jpegs(Path(folder), count=128)
-        dataset = open_dataset(f"folder:{folder}", root=Path(folder) / "data")
+        images = write_jpegs(Path(folder) / "images", count=128)
+        dataset = open_dataset(f"folder:{images}", root=Path(folder) / "data")
         mean, generator = torch.from_numpy(dataset.mean_image), torch.Generator().manual_seed(0)
         axes = tuple(torch.as_tensor(a, dtype=torch.float32) for a in dataset.colour_axes)
-        steps = [v2.Resize(256), v2.RandomCrop(224), v2.RandomHorizontalFlip(), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
-        theirs = torchvision.datasets.ImageFolder(folder, v2.Compose([*steps, v2.Normalize([0.5] * 3, [0.25] * 3)]))
+        steps = [
+            v2.Resize(256),
+            v2.RandomCrop(224),
+            v2.RandomHorizontalFlip(),
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+        ]
+        theirs = torchvision.datasets.ImageFolder(images, v2.Compose([*steps, v2.Normalize([0.5] * 3, [0.25] * 3)]))
 
         def packed() -> torch.Tensor:
             images = torch.from_numpy(dataset.take(torch.randperm(128, generator=generator).numpy()))
@@ -131,20 +154,23 @@ def input_pipeline(turns: int) -> list[dict]:
         def by_files() -> torch.Tensor:
             return torch.stack([theirs[i][0] for i in range(128)])
 
-        row = in_turns("packed pipeline with colour noise against ImageFolder, 1 thread", packed, by_files, turns, 128, "images/s")
+        row = in_turns(
+            "packed pipeline with colour noise against ImageFolder, 1 thread", packed, by_files, turns, 128, "images/s"
+        )
     torch.set_num_threads(threads)
     return [row]
 
 
-def write_jpegs(folder: Path, count: int) -> None:
+def write_jpegs(folder: Path, count: int) -> Path:
     """Real photographs in ImageNet's usual size, about 500x375, as JPEG files, one class a photograph."""
     from PIL import Image
 
     photographs = photographs10()
     for i in range(count):
         place = folder / f"class{i % 10}"
-        place.mkdir(exist_ok=True)
+        place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(photographs[i % 10]).resize((500, 375)).save(place / f"{i:04d}.jpg", quality=90)
+    return folder
 
 
 if __name__ == "__main__":
