@@ -42,9 +42,7 @@ def pack(
     holdout: Annotated[
         float, typer.Option(min=0, max=0.9, help="share of a tree without a split that becomes the test split")
     ] = 0.0,
-    shard: Annotated[
-        str, typer.Option(metavar="I/N", help="do the I-th of N parts, I from 1, on this machine")
-    ] = "1/1",
+    shard: Annotated[str, typer.Option(metavar="I/N", help="do the I-th of N parts, I from 1, on this machine")] = "1/1",
     workers: Annotated[int | None, typer.Option(min=1, help="processes; by default one a core")] = None,
     allow_broken: Annotated[bool, typer.Option(help="finish with more than 1 % broken images")] = False,
 ):
@@ -57,19 +55,13 @@ def pack(
             raise ValueError
     except ValueError:
         raise InputError(f"--shard is I/N with 1 <= I <= N, such as 2/8, not {shard!r}") from None
-    print(
-        pack_set(
-            source, dest, size=size, holdout=holdout, shard=(part - 1, of), workers=workers, allow_broken=allow_broken
-        )
-    )
+    print(pack_set(source, dest, size=size, holdout=holdout, shard=(part - 1, of), workers=workers, allow_broken=allow_broken))
 
 
 @app.command()
 def train(
     preset: Annotated[str, typer.Option(help="network and training: quick, laptop, paper, code_2012, ...")] = "quick",
-    data: Annotated[
-        str | None, typer.Option(help="a source, a folder or a packed set; by default the preset's")
-    ] = None,
+    data: Annotated[str | None, typer.Option(help="a source, a folder or a packed set; by default the preset's")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     run_dir: Annotated[Path | None, typer.Option(help="the run's folder; by default runs/EXPERIMENT/ARM-seedN")] = None,
     experiment: str = "train",

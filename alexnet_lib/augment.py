@@ -40,7 +40,9 @@ def random_crops(
     return top, left, mirrored if mirror else torch.zeros_like(mirrored)
 
 
-def cut(images: Tensor, mean_image: Tensor, size: int, top: Tensor, left: Tensor, mirrored: Tensor, pixel_std: float = 1.0) -> Tensor:
+def cut(
+    images: Tensor, mean_image: Tensor, size: int, top: Tensor, left: Tensor, mirrored: Tensor, pixel_std: float = 1.0
+) -> Tensor:
     """Crops and mirrors a batch and subtracts the mean image.
 
     As in the authors' source, every crop loses the same central part of the mean image, wherever the crop lies.
@@ -100,7 +102,9 @@ def view_positions(height: int, width: int, size: int) -> list[tuple[int, int, b
     return [(top, left, mirrored) for mirrored in (False, True) for top, left in places]
 
 
-def views(images: Tensor, mean_image: Tensor, size: int, positions: list[tuple[int, int, bool]], pixel_std: float = 1.0) -> Tensor:
+def views(
+    images: Tensor, mean_image: Tensor, size: int, positions: list[tuple[int, int, bool]], pixel_std: float = 1.0
+) -> Tensor:
     """The same views of every image: float32 (len(positions), N, 3, size, size)."""
 
     def everywhere(value: int | bool) -> Tensor:

@@ -14,7 +14,12 @@ from .strict import InputError, one_of
 REPRODUCED, SAME_DIRECTION, NOT_HERE = "reproduced", "same direction", "not at this scale"
 CONTRADICTED, NEEDS_IMAGENET, NOT_YET = "contradicted", "needs ImageNet", "not measured yet"
 KEYS = {"id", "section", "claim", "paper", "recorded", "experiment", "arm", "rule", "command"}
-KINDS = {"exact": {"expected"}, "needs_imagenet": set(), "within": {"metric", "against", "effect"}, "threshold": {"metric", "above"}}
+KINDS = {
+    "exact": {"expected"},
+    "needs_imagenet": set(),
+    "within": {"metric", "against", "effect"},
+    "threshold": {"metric", "above"},
+}
 SEEDS_NEEDED = 3
 LEDGER = Path(__file__).with_name("claims.json")
 

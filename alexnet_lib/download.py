@@ -64,9 +64,7 @@ def _download(url: str, partial: Path) -> None:
                 file.write(block)
                 shown.update(len(block))
         if total is not None and file.tell() < total:
-            raise OSError(
-                f"the connection ended after {file.tell():,} of {total:,} bytes; start again to go on from there"
-            )
+            raise OSError(f"the connection ended after {file.tell():,} of {total:,} bytes; start again to go on from there")
 
 
 def unpack(archive: Path, target: Path) -> None:

@@ -14,7 +14,9 @@ VIEWS = {"centre": centre_view, "ten": ten_views}
 
 
 @torch.inference_mode()
-def predict(models: AlexNet | Sequence[AlexNet], dataset, views: str = "ten", batch_size: int = 250, progress: bool = False) -> Tensor:
+def predict(
+    models: AlexNet | Sequence[AlexNet], dataset, views: str = "ten", batch_size: int = 250, progress: bool = False
+) -> Tensor:
     """Class probabilities, averaged over views and networks as section 4.1 says: softmax first, then the mean.
 
     Args:
@@ -58,7 +60,9 @@ def predict(models: AlexNet | Sequence[AlexNet], dataset, views: str = "ten", ba
 def check_fits(config: ModelConfig, dataset) -> None:
     """Raises InputError where images are smaller than the network's crops, or of more classes than it knows."""
     if dataset.size < config.image_size:
-        raise InputError(f"the network wants crops of {config.image_size} pixels, the images of {dataset.name} have {dataset.size}")
+        raise InputError(
+            f"the network wants crops of {config.image_size} pixels, the images of {dataset.name} have {dataset.size}"
+        )
     if len(dataset.classes) > config.classes:
         raise InputError(f"{dataset.name} has {len(dataset.classes)} classes, the network {config.classes}: set classes")
 
@@ -83,7 +87,9 @@ def error_rates(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
     }
 
 
-def evaluate(models: AlexNet | Sequence[AlexNet], dataset, views: str = "ten", batch_size: int = 250, progress: bool = False) -> dict[str, float]:
+def evaluate(
+    models: AlexNet | Sequence[AlexNet], dataset, views: str = "ten", batch_size: int = 250, progress: bool = False
+) -> dict[str, float]:
     """Error rates of one network, or of several averaged, on a data set; see `predict` and `error_rates`."""
     probabilities = predict(models, dataset, views, batch_size, progress)
     return error_rates(probabilities, torch.as_tensor(dataset.labels))

@@ -43,7 +43,9 @@ def run(
     net = AlexNet(model, seed=train.seed)
     result = fit(net, train_set, valid_set, train, run_dir, device=device)
     sets = {"train": train_set, "valid": valid_set, "test": test_set}
-    seen = {role: s for role, s in sets.items() if role != "train" or train.limit is not None}  # a small set may be learned by heart
+    seen = {
+        role: s for role, s in sets.items() if role != "train" or train.limit is not None
+    }  # a small set may be learned by heart
     record = records.make(
         experiment,
         arm or model.name,
@@ -65,7 +67,11 @@ def final_metrics(net: AlexNet, result: Result, **sets) -> dict[str, float]:
     for role, dataset in sets.items():
         if dataset is not None:
             ten, centre = evaluate(net, dataset, "ten", progress=True), evaluate(net, dataset, "centre")
-            metrics |= {f"{role}_top1_error": ten["top1_error"], f"{role}_top5_error": ten["top5_error"], f"{role}_loss": ten["loss"]}
+            metrics |= {
+                f"{role}_top1_error": ten["top1_error"],
+                f"{role}_top5_error": ten["top5_error"],
+                f"{role}_loss": ten["loss"],
+            }
             metrics |= {f"{role}_centre_top1_error": centre["top1_error"], f"{role}_centre_top5_error": centre["top5_error"]}
     return metrics
 
@@ -82,7 +88,10 @@ def learned_metrics(net: AlexNet, train_set, test_set) -> dict[str, float]:
         metrics |= {"tower_selectivity_gap": abs(means[0] - means[1])}
     if test_set is not None:
         some, few = (s.subset(spread(len(s), most)) for s, most in ((train_set, 10_000), (test_set, 1_000)))
-        for name, features in (("features", lambda s: introspection.hidden_features(net, s)), ("pixels", introspection.pixel_features)):
+        for name, features in (
+            ("features", lambda s: introspection.hidden_features(net, s)),
+            ("pixels", introspection.pixel_features),
+        ):
             places = introspection.nearest(features(some), features(few))
             metrics[f"neighbours_{name}"] = introspection.same_class_share(places, some.labels, few.labels)
         metrics["neighbours_gain"] = metrics["neighbours_features"] - metrics["neighbours_pixels"]

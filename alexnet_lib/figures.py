@@ -53,12 +53,14 @@ def curve_figure(curve: Sequence[dict]) -> Figure:
                 axes.plot(*zip(*shown, strict=True), color=colour, marker=marker, markersize=3, label=name)
         axes.set(xlabel="epoch", ylabel=label, ylim=(0, None))
     left.legend()
-    return figure
+    return _drawn(figure)
 
 
 def rows_figure(rows: Sequence[np.ndarray], names: Sequence[str]) -> Figure:
     """Rows of pictures, uint8 (n, H, W, 3) each, with a name before each row."""
-    rows = [np.concatenate([np.pad(picture, ((1, 1), (1, 1), (0, 0)), constant_values=250) for picture in row], 1) for row in rows]
+    rows = [
+        np.concatenate([np.pad(picture, ((1, 1), (1, 1), (0, 0)), constant_values=250) for picture in row], 1) for row in rows
+    ]
     figure, axes = plt.subplots(len(rows), 1, figsize=(6.5, 0.55 * len(rows)), squeeze=False)
     for place, row, name in zip(axes[:, 0], rows, names, strict=True):
         place.imshow(row)
@@ -66,7 +68,7 @@ def rows_figure(rows: Sequence[np.ndarray], names: Sequence[str]) -> Figure:
         place.set(xticks=[], yticks=[])
         place.spines[:].set_visible(False)
         place.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
-    return figure
+    return _drawn(figure)
 
 
 def kernels_figure(weights: Tensor, selectivity: Tensor, towers: int = 2) -> Figure:
@@ -90,10 +92,12 @@ def kernels_figure(weights: Tensor, selectivity: Tensor, towers: int = 2) -> Fig
         axes.imshow(sheet)
         axes.set_title(f"tower {number + 1}: mean colour selectivity {colourful.mean():.2f}", fontsize=10)
         axes.axis("off")
-    return figure
+    return _drawn(figure)
 
 
-def guesses_figure(images: np.ndarray, probabilities: Tensor, labels: Sequence[int], classes: Sequence[str], count: int = 5) -> Figure:
+def guesses_figure(
+    images: np.ndarray, probabilities: Tensor, labels: Sequence[int], classes: Sequence[str], count: int = 5
+) -> Figure:
     """Images with their most probable classes as bars, the right one in the darker colour (as figure 4 of the paper).
 
     Args:
@@ -111,9 +115,17 @@ def guesses_figure(images: np.ndarray, probabilities: Tensor, labels: Sequence[i
         places = range(len(best.indices))
         below.barh(places, best.values, color=[COLOURS[0] if i == label else COLOURS[3] for i in best.indices])
         for place, i in zip(places, best.indices, strict=True):
-            below.text(0.02, place, classes[i][:20], va="center", fontsize=7, color=INK, bbox={"fc": CARD, "ec": "none", "pad": 0.6, "alpha": 0.75})
+            below.text(
+                0.02,
+                place,
+                classes[i][:20],
+                va="center",
+                fontsize=7,
+                color=INK,
+                bbox={"fc": CARD, "ec": "none", "pad": 0.6, "alpha": 0.75},
+            )
         below.set(xlim=(0, 1), ylim=(len(places) - 0.5, -0.5), yticks=[], xticks=(0, 1), xlabel="probability")
-    return figure
+    return _drawn(figure)
 
 
 def neighbours_figure(queries: np.ndarray, by_features: np.ndarray, by_pixels: np.ndarray) -> Figure:
@@ -124,7 +136,13 @@ def neighbours_figure(queries: np.ndarray, by_features: np.ndarray, by_pixels: n
         by_features, by_pixels: uint8 (N, k, H, W, 3).
     """
     count = by_features.shape[1]
-    figure, axes = plt.subplots(len(queries), 2 * count + 3, figsize=(8.5, 0.75 * len(queries) + 0.3), width_ratios=[1, 0.3, *[1] * count, 0.3, *[1] * count], squeeze=False)
+    figure, axes = plt.subplots(
+        len(queries),
+        2 * count + 3,
+        figsize=(8.5, 0.75 * len(queries) + 0.3),
+        width_ratios=[1, 0.3, *[1] * count, 0.3, *[1] * count],
+        squeeze=False,
+    )
     for row, pictures in enumerate(zip(queries, by_features, by_pixels, strict=True)):
         line = [pictures[0], None, *pictures[1], None, *pictures[2]]
         for place, picture in zip(axes[row], line, strict=True):
@@ -133,4 +151,10 @@ def neighbours_figure(queries: np.ndarray, by_features: np.ndarray, by_pixels: n
                 place.imshow(picture)
     for column, title in ((0, "image"), (2, "nearest by features"), (count + 3, "nearest by pixels")):
         axes[0, column].set_title(title, fontsize=9, loc="left")
+    return _drawn(figure)
+
+
+def _drawn(figure: Figure) -> Figure:
+    """Takes the figure out of pyplot's list, so that a notebook shows it once: as the value of its cell."""
+    plt.close(figure)
     return figure

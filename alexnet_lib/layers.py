@@ -95,9 +95,7 @@ class _LocalResponseNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
-        if (
-            torch.is_grad_enabled()
-        ):  # create_graph=True: what follows would leave no trace, and the result be silently wrong
+        if torch.is_grad_enabled():  # create_graph=True: what follows would leave no trace, and the result be silently wrong
             raise RuntimeError("local_response_norm has no second derivative: do without create_graph=True")
         (maps,), (reach, alpha, beta, k, groups) = ctx.saved_tensors, ctx.constants
         out = torch.empty_like(maps)
@@ -188,9 +186,7 @@ class TowerLinear(nn.Module):
         nn.init.zeros_(self.bias)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        parts = zip(
-            inputs.chunk(self.groups, 1), self.weight.chunk(self.groups), self.bias.chunk(self.groups), strict=True
-        )
+        parts = zip(inputs.chunk(self.groups, 1), self.weight.chunk(self.groups), self.bias.chunk(self.groups), strict=True)
         return torch.cat([nn.functional.linear(x, w, b) for x, w, b in parts], 1)
 
 

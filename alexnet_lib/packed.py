@@ -59,9 +59,7 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         lock = FileLock(f"{folder}.lock")
         lock.acquire()
     except OSError as error:
-        raise InputError(
-            f"cannot write to {folder.parent}: {error.strerror}. Name another place with ALEXNET_DATA"
-        ) from error
+        raise InputError(f"cannot write to {folder.parent}: {error.strerror}. Name another place with ALEXNET_DATA") from error
     try:
         yield
     finally:
@@ -106,9 +104,7 @@ class PackedDataset:
                 raise InputError(f"{folder} has format {index['format']}, this library reads {FORMAT}. Pack it again")
             if split not in index["splits"]:
                 there = ", ".join(index["splits"])
-                raise InputError(
-                    f"{index['name']} has no {split} split, only {there}. Packing with a holdout makes a test split"
-                )
+                raise InputError(f"{index['name']} has no {split} split, only {there}. Packing with a holdout makes a test split")
             part, size = index["splits"][split], index["size"]
             for shard in part["shards"]:
                 if (folder / shard["file"]).stat().st_size != HEADER_BYTES + shard["count"] * size * size * 3:
@@ -142,9 +138,7 @@ class PackedDataset:
         shard_of = np.searchsorted(self._starts, wanted, side="right") - 1
         out = np.empty((len(wanted), self.size, self.size, 3), dtype=np.uint8)
         # One copy an image: as fast as indexing by shard for 32 pixels, and 1.5 times as fast for 256.
-        for place, (shard, row) in enumerate(
-            zip(shard_of.tolist(), (wanted - self._starts[shard_of]).tolist(), strict=True)
-        ):
+        for place, (shard, row) in enumerate(zip(shard_of.tolist(), (wanted - self._starts[shard_of]).tolist(), strict=True)):
             out[place] = self._maps[shard][row]
         return out
 

@@ -104,13 +104,9 @@ def pack(
             return f"{len(plan) - absent} of {len(plan)} shards are in {dest}; the index comes with the last"
         return _write_index(source.name, classes, plan, allow_broken)
     except BrokenProcessPool as error:
-        raise InputError(
-            "a process that packs was killed, perhaps for want of memory. Start again with fewer workers"
-        ) from error
+        raise InputError("a process that packs was killed, perhaps for want of memory. Start again with fewer workers") from error
     except OSError as error:
-        raise InputError(
-            f"cannot pack into {dest}: {error.strerror or error}. Started again, it goes on where it was"
-        ) from error
+        raise InputError(f"cannot pack into {dest}: {error.strerror or error}. Started again, it goes on where it was") from error
 
 
 def _plan(dest: Path, splits: dict[str, sources.Split], size: int, whole: bool) -> Iterator[_Shard]:

@@ -56,9 +56,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def central_square(image: Image.Image, size: int) -> Image.Image:
     """The shorter side scaled to `size` pixels (bilinear, averaging where it shrinks), the central size x size kept."""
     width, height = image.size
-    limit = 8 * min(
-        width, height
-    )  # of a strip, only the middle: scaled whole, one pixel by 65,000 would fill the memory
+    limit = 8 * min(width, height)  # of a strip, only the middle: scaled whole, one pixel by 65,000 would fill the memory
     if max(width, height) > limit:
         left, top = max(0, (width - limit) // 2), max(0, (height - limit) // 2)
         return central_square(image.crop((left, top, min(width, left + limit), min(height, top + limit))), size)

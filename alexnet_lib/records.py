@@ -62,7 +62,13 @@ def processor() -> str:
 
 def data_facts(dataset) -> dict:
     """Which data a record speaks of."""
-    return {"name": dataset.name, "split": dataset.split, "images": len(dataset), "size": dataset.size, "checksum": dataset.checksum}
+    return {
+        "name": dataset.name,
+        "split": dataset.split,
+        "images": len(dataset),
+        "size": dataset.size,
+        "checksum": dataset.checksum,
+    }
 
 
 def make(experiment: str, arm: str, *, model: ModelConfig, train: TrainConfig, data: dict, result, metrics: dict) -> dict:

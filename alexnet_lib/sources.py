@@ -92,9 +92,7 @@ def hold_out(splits: dict[str, Split], share: float) -> dict[str, Split]:
     if share == 0:
         return splits
     if not 0 < share < 1:
-        raise InputError(
-            f"holdout is the share of each class that becomes the test split, 0 <= holdout < 1, not {share:g}"
-        )
+        raise InputError(f"holdout is the share of each class that becomes the test split, 0 <= holdout < 1, not {share:g}")
     if "test" in splits:
         raise InputError("this data set has a test split of its own: leave holdout out")
     images, labels = splits["train"].images, splits["train"].labels
@@ -185,9 +183,7 @@ def cifar10(folder: Path) -> Listing:
     try:
         sets = {split: CIFAR10(str(folder), train=split == "train") for split in ("train", "test")}
     except RuntimeError as error:
-        raise InputError(
-            f"CIFAR-10 in {folder} is damaged. Remove {folder / CIFAR10.base_folder} and start again"
-        ) from error
+        raise InputError(f"CIFAR-10 in {folder} is damaged. Remove {folder / CIFAR10.base_folder} and start again") from error
     return tuple(sets["train"].classes), {name: Split(s.data, np.array(s.targets)) for name, s in sets.items()}
 
 
@@ -255,10 +251,7 @@ def photographs10() -> list[np.ndarray]:
 def patch_corners(height: int, width: int, split: str, count: int) -> list[tuple[int, int]]:
     """(top, left) of a split's patches in a photograph: one in each block, then another place in each, and so on."""
     blocks = [
-        (r, c)
-        for r in range(height // BLOCK)
-        for c in range(width // BLOCK)
-        if ((r + 2 * c) % 4 == 1) == (split == "test")
+        (r, c) for r in range(height // BLOCK) for c in range(width // BLOCK) if ((r + 2 * c) % 4 == 1) == (split == "test")
     ]
     places = BLOCK - PATCH + 1
     corners = []
@@ -270,7 +263,5 @@ def patch_corners(height: int, width: int, split: str, count: int) -> list[tuple
 
 def _patches(photograph: np.ndarray, split: str, count: int) -> list[np.ndarray]:
     """Patches of 32x32 pixels, each the rounded mean of 2x2 pixels of the photograph."""
-    cut = [
-        photograph[t : t + PATCH, left : left + PATCH] for t, left in patch_corners(*photograph.shape[:2], split, count)
-    ]
+    cut = [photograph[t : t + PATCH, left : left + PATCH] for t, left in patch_corners(*photograph.shape[:2], split, count)]
     return [((p.reshape(32, 2, 32, 2, 3).sum((1, 3), dtype=np.uint16) + 2) // 4).astype(np.uint8) for p in cut]

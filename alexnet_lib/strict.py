@@ -85,7 +85,9 @@ def check_types(config) -> None:
     for name, hint in typing.get_type_hints(type(config)).items():
         value = getattr(config, name)
         if not _is_a(value, hint):
-            kind = getattr(hint, "__name__", None) if not typing.get_args(hint) else str(hint).replace(__package__ + ".config.", "")
+            kind = (
+                getattr(hint, "__name__", None) if not typing.get_args(hint) else str(hint).replace(__package__ + ".config.", "")
+            )
             raise InputError(f"{name} must be {kind}, not {value!r} ({type(value).__name__})")
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(f"{name} must be a finite number, not {value}")

@@ -72,13 +72,26 @@ def describe(config: ModelConfig, batch: int = 128) -> str:
         line += (f"{r.activation_bytes * batch / 2**20:,.1f}",)
         lines.append(line + ((f"{PAPER_NEURONS[r.name]:,}" if r.name in PAPER_NEURONS else "",) if beside else ()))
     t = totals(rows)
-    last = ("total", "", "", f"{t['parameters']:,}", f"{t['neurons']:,}", f"{t['multiply_adds']:,}", f"{t['activation_bytes'] * batch / 2**20:,.1f}")
+    last = (
+        "total",
+        "",
+        "",
+        f"{t['parameters']:,}",
+        f"{t['neurons']:,}",
+        f"{t['multiply_adds']:,}",
+        f"{t['activation_bytes'] * batch / 2**20:,.1f}",
+    )
     lines.append(last + ((f"{sum(PAPER_NEURONS.values()):,}",) if beside else ()))
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     left = (0, 2)
-    text = ["  ".join(c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))).rstrip() for line in lines]
+    text = [
+        "  ".join(c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))).rstrip()
+        for line in lines
+    ]
     text[1:1] = ["-" * len(text[0])]
     text[-1:-1] = ["-" * len(text[0])]
     if beside:
-        text.append(f'The paper says "{PAPER_TOTALS["parameters"]}" parameters and "{PAPER_TOTALS["neurons"]}" neurons; it prints 253,440 for conv1 where 55x55x96 is 290,400.')
+        text.append(
+            f'The paper says "{PAPER_TOTALS["parameters"]}" parameters and "{PAPER_TOTALS["neurons"]}" neurons; it prints 253,440 for conv1 where 55x55x96 is 290,400.'
+        )
     return "\n".join(text)

@@ -42,7 +42,16 @@ class Result:
     checkpoint: Path | None
 
 
-def fit(model: AlexNet, train_set, valid_set, config: TrainConfig, run_dir: Path | str, *, device: str | None = None, progress: bool = True) -> Result:
+def fit(
+    model: AlexNet,
+    train_set,
+    valid_set,
+    config: TrainConfig,
+    run_dir: Path | str,
+    *,
+    device: str | None = None,
+    progress: bool = True,
+) -> Result:
     """Trains `model` in place and leaves checkpoints in `run_dir`; goes on from the newest one there.
 
     Under torchrun each process takes its part of every batch of config.batch_size images. Everything random follows
@@ -78,10 +87,14 @@ class Trainer:
         for dataset in (train_set, valid_set) if valid_set is not None else (train_set,):
             check_fits(model.config, dataset)
         if config.schedule == "plateau" and valid_set is None and config.epochs > config.patience:
-            raise InputError("the plateau schedule watches a validation error, and nothing is held out: set holdout or another schedule")
+            raise InputError(
+                "the plateau schedule watches a validation error, and nothing is held out: set holdout or another schedule"
+            )
         self.batch_size = min(config.batch_size, len(train_set))
         if self.batch_size % self.world:
-            raise InputError(f"a batch of {self.batch_size} images does not divide among {self.world} processes: set another batch_size")
+            raise InputError(
+                f"a batch of {self.batch_size} images does not divide among {self.world} processes: set another batch_size"
+            )
         self.steps_per_epoch = len(train_set) // self.batch_size
         self.model = model.to(self.device)
         if config.channels_last:
@@ -137,7 +150,9 @@ class Trainer:
         torch.manual_seed(mix(c.seed, self.step, self.rank + 1))  # the dropout masks
         part = slice(self.rank, None, self.world)
         shape = images.new_empty(self.batch_size, *images.shape[1:]) if self.world > 1 else images
-        draws = random_crops(shape, m.image_size, generator, crop=c.random_crop, mirror=c.mirror, images_per_draw=c.images_per_draw)
+        draws = random_crops(
+            shape, m.image_size, generator, crop=c.random_crop, mirror=c.mirror, images_per_draw=c.images_per_draw
+        )
         batch = cut(images, self.mean_image, m.image_size, *(d[part] for d in draws), m.pixel_std)
         if c.colour_noise != "none" and rates.colour_noise:
             noise_seed = torch.Generator(self.device).manual_seed(mix(c.seed, self.step, -1 - self.rank))
@@ -163,7 +178,10 @@ class Trainer:
         def fetch(step: int) -> tuple[Tensor, Tensor]:
             epoch, position = divmod(step, self.steps_per_epoch)
             if epoch != fetch.epoch:
-                fetch.epoch, fetch.order = epoch, np.random.default_rng(mix(self.config.seed, epoch)).permutation(len(self.train_set))
+                fetch.epoch, fetch.order = (
+                    epoch,
+                    np.random.default_rng(mix(self.config.seed, epoch)).permutation(len(self.train_set)),
+                )
             chosen = fetch.order[position * self.batch_size : (position + 1) * self.batch_size][self.rank :: self.world]
             images, labels = torch.from_numpy(self.train_set.take(chosen)), torch.from_numpy(self.train_set.labels[chosen])
             if self.device.type == "cuda":
@@ -242,7 +260,9 @@ class Trainer:
             ends = torch.tensor([self.step, -self.step], device=self.device)
             torch.distributed.all_reduce(ends, torch.distributed.ReduceOp.MAX)
             if ends.sum() != 0:
-                raise InputError(f"the processes find different checkpoints in {self.run_dir}: it must be a folder that all machines share")
+                raise InputError(
+                    f"the processes find different checkpoints in {self.run_dir}: it must be a folder that all machines share"
+                )
 
     def _load(self, path: Path, tensors: dict[str, Tensor], facts: dict) -> None:
         asked, saved = self.config, TrainConfig.from_dict(facts["train"])

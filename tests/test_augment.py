@@ -31,9 +31,7 @@ def test_cut_is_the_loop(size, seed, std):
     images = batch_of()
     top, left, mirrored = random_crops(images, size, torch.Generator().manual_seed(seed))
     found = cut(images, MEAN, size, top, left, mirrored, std)
-    np.testing.assert_allclose(
-        found, cut_by_loops(images, MEAN.numpy(), size, top, left, mirrored, std), rtol=1e-5, atol=1e-4
-    )
+    np.testing.assert_allclose(found, cut_by_loops(images, MEAN.numpy(), size, top, left, mirrored, std), rtol=1e-5, atol=1e-4)
 
 
 def test_every_position_and_mirror_occurs_equally_often():
@@ -93,9 +91,7 @@ def test_cuts_are_torchvisions_crops_and_flips():
     images, zero = batch_of(), torch.zeros(12, 14, 3)
     top, left, mirrored = random_crops(images, 7, torch.Generator().manual_seed(3))
     assert 0 < mirrored.sum() < len(images)
-    for found, image, y, x, flip in zip(
-        cut(images, zero, 7, top, left, mirrored), images, top, left, mirrored, strict=True
-    ):
+    for found, image, y, x, flip in zip(cut(images, zero, 7, top, left, mirrored), images, top, left, mirrored, strict=True):
         expected = v2.functional.crop(image.permute(2, 0, 1).float(), y.item(), x.item(), 7, 7)
         assert torch.equal(found, v2.functional.hflip(expected) if flip else expected)
 
@@ -131,9 +127,7 @@ def test_colour_noise_is_the_loop(kind):
     torch.manual_seed(0)
     values, vectors = torch.tensor([0.2175, 0.0188, 0.0045]), torch.linalg.qr(torch.randn(3, 3))[0]
     batch = torch.randn(4, 3, 5, 5)
-    found = colour_noise(
-        batch.clone(), (values, vectors), kind, torch.Generator().manual_seed(1), sigma=0.1, pixel_std=2.0
-    )
+    found = colour_noise(batch.clone(), (values, vectors), kind, torch.Generator().manual_seed(1), sigma=0.1, pixel_std=2.0)
     draws = 0.1 * torch.randn(4, 3, generator=torch.Generator().manual_seed(1))
     for n, c, y, x in np.ndindex(4, 3, 5, 5):
         spread = [v if kind == "eigenvalue" else v**0.5 for v in values]

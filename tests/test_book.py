@@ -67,9 +67,7 @@ def test_every_picture_of_the_book_has_words_in_its_place(book):
     for name in listed():
         for picture in loads((book / f"{name}.html").read_text()).pictures:
             words = picture.get("alt", "")  # Sphinx puts the file's name where there is none
-            assert len(words.split()) >= 3 or "_images" not in picture["src"], (
-                f"{name}: {picture['src']} has alt {words!r}"
-            )
+            assert len(words.split()) >= 3 or "_images" not in picture["src"], f"{name}: {picture['src']} has alt {words!r}"
 
 
 def test_the_first_picture_is_drawn_from_the_preset():

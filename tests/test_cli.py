@@ -76,10 +76,14 @@ def test_only_record_writes_to_results(tmp_path):
 def test_pack_without_a_split_and_train_on_it(tmp_path):
     tree = make_tree(tmp_path / "tree", ("a", "b"), count=20, size=(32, 32))
     assert run("pack", f"folder:{tree}", tmp_path / "packed").returncode == 0
-    done = run("train", "--data", tmp_path / "packed", "--run-dir", tmp_path / "run", *settings(epochs=1, batch_size=10, holdout=0))
+    done = run(
+        "train", "--data", tmp_path / "packed", "--run-dir", tmp_path / "run", *settings(epochs=1, batch_size=10, holdout=0)
+    )
     assert done.returncode == 0, done.stderr
     assert "test_top1_error" not in done.stdout
     packed = run("pack", f"folder:{tree}", tmp_path / "held", "--holdout", "0.25")
     assert packed.returncode == 0
-    trained = run("train", "--data", tmp_path / "held", "--run-dir", tmp_path / "run2", *settings(epochs=1, batch_size=10, holdout=0))
+    trained = run(
+        "train", "--data", tmp_path / "held", "--run-dir", tmp_path / "run2", *settings(epochs=1, batch_size=10, holdout=0)
+    )
     assert trained.returncode == 0 and "test_top1_error" in trained.stdout

@@ -97,9 +97,7 @@ def test_lrn_of_any_shape_layout_and_share_of_the_batch(size, alpha, beta, k, av
         b.backward(g)
     found = a.detach().numpy()
     np.testing.assert_allclose(b.detach().numpy(), lrn_by_loops(found, *constants), rtol=1e-12)
-    np.testing.assert_allclose(
-        a.grad.numpy(), lrn_gradient_by_loops(found, g.numpy(), *constants), rtol=1e-10, atol=1e-12
-    )
+    np.testing.assert_allclose(a.grad.numpy(), lrn_gradient_by_loops(found, g.numpy(), *constants), rtol=1e-10, atol=1e-12)
 
 
 def laid_out(x: torch.Tensor, layout: str) -> torch.Tensor:

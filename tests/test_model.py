@@ -137,9 +137,7 @@ def test_where_towers_meet(preset, meets):
     images = torch.randn(1, 3, 224, 224) * 50
     seen = {}
     for name, layer in net.named_layers().items():
-        layer.register_forward_hook(
-            lambda _, __, out, name=name: seen.setdefault(name, []).append(out.detach().clone())
-        )
+        layer.register_forward_hook(lambda _, __, out, name=name: seen.setdefault(name, []).append(out.detach().clone()))
     with torch.inference_mode():
         net(images)
         net.named_layers()["conv1"].weight[48:] *= 1.5
@@ -181,9 +179,7 @@ def test_the_2012_network_by_plain_formulas():
     images = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0)).double() * 50
 
     def across(x):
-        padded = pad(
-            x.square().unflatten(1, (2, -1)), (0, 0, 0, 0, 2, 2)
-        )  # a tower each, two maps of zeros on both sides
+        padded = pad(x.square().unflatten(1, (2, -1)), (0, 0, 0, 0, 2, 2))  # a tower each, two maps of zeros on both sides
         sums = sum(padded[:, :, i : i + x.shape[1] // 2] for i in range(5)).flatten(1, 2)
         return x / (2 + 1e-4 / 5 * sums) ** 0.75
 
@@ -242,9 +238,7 @@ def test_the_size_that_is_worked_out_is_the_size_that_comes_out(image, conv, poo
 
 def test_towers_share_no_gradient_before_the_classifier():
     """A unit of the first tower's fc7 depends on no weight of the second tower."""
-    net = AlexNet(
-        tiny_model(conv3={"kernels": 8, "reads_all_towers": False}, hidden_reads_all_towers=False), seed=0
-    ).eval()
+    net = AlexNet(tiny_model(conv3={"kernels": 8, "reads_all_towers": False}, hidden_reads_all_towers=False), seed=0).eval()
     net.hidden(torch.randn(4, 3, 28, 28))[:, :8].sum().backward()
     for name, layer in net.named_layers().items():
         if name != "fc8":

@@ -107,9 +107,7 @@ def test_run_2012():
         return rates
 
     assert named(10) == {n: (0.01, 0.002 if n in ("conv1", "conv2") else 0.02) for n in net.named_layers()}
-    assert named(70)["conv1"] == pytest.approx((0.00001, 0.002)) and named(70)["conv2"] == pytest.approx(
-        (0.0001, 0.002)
-    )
+    assert named(70)["conv1"] == pytest.approx((0.00001, 0.002)) and named(70)["conv2"] == pytest.approx((0.0001, 0.002))
     assert named(72)["conv1"] == (0, 0)
     assert [schedule.rates(e).colour_noise for e in (66, 67)] == [True, False]
 
@@ -140,9 +138,7 @@ def test_any_series_of_rates_is_the_formula(rates, momentum, decay, decay_biases
     def by_formula(rate):
         for n, p in reference.named_parameters():
             lr, c, w = (
-                (rate, decay, p.detach().numpy())
-                if n == "weight"
-                else (2 * rate, decay * decay_biases, p.detach().numpy())
+                (rate, decay, p.detach().numpy()) if n == "weight" else (2 * rate, decay * decay_biases, p.detach().numpy())
             )
             if lr > 0:
                 v[n] = momentum * v[n] - c * lr * w - lr * p.grad.numpy()

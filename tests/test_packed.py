@@ -67,10 +67,7 @@ def photographs_of_all_shapes():
     whole = Image.fromarray(sources.photographs10()[0])  # 512x512
     return [
         whole,
-        *(
-            whole.resize(size)
-            for size in ((500, 375), (375, 500), (512, 256), (256, 384), (100, 130), (256, 256), (257, 300))
-        ),
+        *(whole.resize(size) for size in ((500, 375), (375, 500), (512, 256), (256, 384), (100, 130), (256, 256), (257, 300))),
     ]
 
 
@@ -119,9 +116,7 @@ def test_cmyk(picture, tmp_path):
     expected = stored(picture, tmp_path / "rgb.png")
     found = stored(picture.convert("CMYK"), tmp_path / "cmyk.jpg", quality=95)
     assert np.abs(found - expected).mean() < 3
-    theirs = (
-        decode_image(str(tmp_path / "cmyk.jpg"), mode="RGB").permute(1, 2, 0).numpy()
-    )  # another reader of such files
+    theirs = decode_image(str(tmp_path / "cmyk.jpg"), mode="RGB").permute(1, 2, 0).numpy()  # another reader of such files
     assert np.abs(found - np.asarray(prepare_image(Image.fromarray(theirs))).astype(int)).mean() < 2
     content = (tmp_path / "cmyk.jpg").read_bytes()
     at = content.index(b"\xff\xeeAdobe"[:2])
@@ -216,14 +211,9 @@ def test_reasons(tmp_path):
     assert "truncated" in prepared_or_reason(str(tmp_path / "cut"), 16)
     (tmp_path / "empty").write_bytes(b"")
     (tmp_path / "text.jpg").write_text("not an image")
-    (tmp_path / "x.eps").write_text(
-        "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
-    )  # would run a program
+    (tmp_path / "x.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")  # would run a program
     (tmp_path / "folder").mkdir()
-    found = {
-        name: prepared_or_reason(str(tmp_path / name), 16)
-        for name in ("empty", "text.jpg", "x.eps", "folder", "absent")
-    }
+    found = {name: prepared_or_reason(str(tmp_path / name), 16) for name in ("empty", "text.jpg", "x.eps", "folder", "absent")}
     assert (found["empty"], found["text.jpg"], found["x.eps"]) == ("empty file", "not an image", "not an image")
     assert all(str(tmp_path) not in reason and "\n" not in reason for reason in found.values())
 
@@ -308,12 +298,7 @@ def test_mean_covariance_and_random_access(tmp_path, small_shards):
     assert len(train.shards) == 4 and test.split == "test"
     assert PackedDataset.open(tmp_path / "out", "val").checksum == test.checksum
     pixels = train.take(range(100))
-    assert (
-        pixels.dtype == np.uint8
-        and pixels.shape == (100, 16, 16, 3)
-        and pixels.flags.c_contiguous
-        and pixels.flags.writeable
-    )
+    assert pixels.dtype == np.uint8 and pixels.shape == (100, 16, 16, 3) and pixels.flags.c_contiguous and pixels.flags.writeable
     assert np.array_equal(train.mean_image, pixels.mean(0, dtype=np.float64).astype(np.float32))
     np.testing.assert_allclose(train.colour_covariance, np.cov(pixels.reshape(-1, 3).T / 255, bias=True), atol=1e-14)
     assert train.mean_image.dtype == np.float32 and train.labels.dtype == np.int64
@@ -551,13 +536,9 @@ def test_size(tmp_path):
 def test_processes_that_start_together_pack_once(tmp_path):
     """As those of a distributed run do."""
     tree = make_tree(tmp_path / "tree", ("a", "b"), count=100)
-    program = (
-        "import sys; from alexnet_lib import open_dataset; print(open_dataset(sys.argv[1], root=sys.argv[2]).checksum)"
-    )
+    program = "import sys; from alexnet_lib import open_dataset; print(open_dataset(sys.argv[1], root=sys.argv[2]).checksum)"
     command = [sys.executable, "-c", program, str(tree), str(tmp_path / "data")]
-    started = [
-        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)
-    ]
+    started = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     said = [process.communicate(timeout=120) for process in started]
     assert len({out for out, _ in said}) == 1 and said[0][0]
     assert sum("packing tree" in errors for _, errors in said) == 1

@@ -16,7 +16,9 @@ SHORT = {"model": TINY, "train": {"epochs": 2, "batch_size": 20, "limit": 200}}
 
 def papermill(out, *words: str, stderr=subprocess.PIPE) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "papermill", str(NOTEBOOK), str(out), "-k", "python3", "--cwd", str(NOTEBOOK.parent)]
-    return subprocess.run([*command, "--no-progress-bar", *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True, timeout=600)
+    return subprocess.run(
+        [*command, "--no-progress-bar", *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True, timeout=600
+    )
 
 
 def text_of(notebook) -> str:

@@ -105,8 +105,7 @@ def test_patches_do_not_repeat_and_tests_are_spread_over_the_photograph(photogra
         corners = sources.patch_corners(height, width, "train", 300)
         assert len(set(corners)) == 300
         blocks = {
-            (top // sources.BLOCK, left // sources.BLOCK)
-            for top, left in sources.patch_corners(height, width, "test", 100)
+            (top // sources.BLOCK, left // sources.BLOCK) for top, left in sources.patch_corners(height, width, "test", 100)
         }
         whole = (height // sources.BLOCK) * (width // sources.BLOCK)
         assert whole / 6 <= len(blocks) <= whole / 3
@@ -374,9 +373,7 @@ LINKS = [
 ]
 
 
-@pytest.mark.parametrize(
-    "members", [[member("../evil.txt")], [member("a/../../evil.txt")], [member("/tmp/evil.txt")], *LINKS]
-)
+@pytest.mark.parametrize("members", [[member("../evil.txt")], [member("a/../../evil.txt")], [member("/tmp/evil.txt")], *LINKS])
 def test_members_of_a_tar_that_would_land_outside_are_refused(tmp_path, members):
     target = tmp_path / "target"
     with pytest.raises(InputError, match="refused") as caught:
@@ -463,9 +460,7 @@ def test_imagenette_from_a_mirror(site, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=f"md5 is not .*{url}/imagenette2-160.tgz"):
         sources.find("imagenette", root=tmp_path / "data").read()
     assert not list((tmp_path / "data/imagenette-160").iterdir())  # nothing was unpacked
-    monkeypatch.setitem(
-        Imagenette._ARCHIVES, "160px", (Imagenette._ARCHIVES["160px"][0], hashlib.md5(content).hexdigest())
-    )
+    monkeypatch.setitem(Imagenette._ARCHIVES, "160px", (Imagenette._ARCHIVES["160px"][0], hashlib.md5(content).hexdigest()))
     source = sources.find("imagenette", root=tmp_path / "data")
     classes, splits = source.read()
     assert (source.name, source.side, classes) == ("imagenette-160", None, ("tench", "English springer"))

@@ -68,9 +68,7 @@ def start(folder, launcher=(), torn_at=0, **changes) -> subprocess.Popen:
     """A run of 60 steps in a process of its own, with a checkpoint after each."""
     (folder.parent / "slowly.py").write_text(SLOWLY)
     words = ["train", "--preset", "quick", "--run-dir", str(folder)]
-    fields = settings(
-        **({"epochs": 6, "batch_size": 20, "limit": 200, "holdout": 50, "checkpoint_minutes": 0} | changes)
-    )
+    fields = settings(**({"epochs": 6, "batch_size": 20, "limit": 200, "holdout": 50, "checkpoint_minutes": 0} | changes))
     command = [sys.executable, *launcher, str(folder.parent / "slowly.py"), *words, *fields]
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "TORN_AT": str(torn_at)}
     return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -248,9 +246,7 @@ def test_errors_and_checkpoints_come_every_so_many_epochs_and_at_the_end(photos1
 
 def test_the_curve_counts_every_image_of_an_epoch_once(photos10, tmp_path, monkeypatch):
     seen, loss = [], training.cross_entropy
-    monkeypatch.setattr(
-        training, "cross_entropy", lambda z, y: seen.append((loss(z, y).item(), z.argmax(1) != y)) or loss(z, y)
-    )
+    monkeypatch.setattr(training, "cross_entropy", lambda z, y: seen.append((loss(z, y).item(), z.argmax(1) != y)) or loss(z, y))
     _, result = trained(photos10, tmp_path, batch_size=30)  # 3 batches of 100 images, 10 left over
     for epoch, entry in enumerate(result.curve):
         part = seen[3 * epoch : 3 * epoch + 3]
@@ -305,9 +301,7 @@ def test_tensorboard_gets_the_whole_curve(photos10, tmp_path):
     _, result = trained(photos10, tmp_path, epochs=3, tensorboard=True)
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     for key in ("train_loss", "valid_error", "lr"):
-        assert [(e.step, e.value) for e in events.Scalars(key)] == [
-            (r["step"], pytest.approx(r[key])) for r in result.curve
-        ]
+        assert [(e.step, e.value) for e in events.Scalars(key)] == [(r["step"], pytest.approx(r[key])) for r in result.curve]
 
 
 def test_a_folder_or_device_that_cannot_be_used_is_said_at_once(photos10, tmp_path):

@@ -42,9 +42,7 @@ def main() -> None:
     print(f"record: {records.write(record, path)}")
 
 
-def in_turns(
-    what: str, ours: Callable, theirs: Callable, turns: int, amount: int, unit: str, target: float = 0.0
-) -> dict:
+def in_turns(what: str, ours: Callable, theirs: Callable, turns: int, amount: int, unit: str, target: float = 0.0) -> dict:
     """How many times faster `ours` is: the median of the ratios of adjacent turns, and their range.
 
     Args:
@@ -82,9 +80,7 @@ def normalisation(turns: int) -> list[dict]:
         ours, theirs = LocalResponseNorm(average=True), nn.LocalResponseNorm(5, 1e-4, 0.75, 2.0)
         what = f"LRN forward and backward, 32x96x55x55, {name}"
         rows.append(
-            in_turns(
-                what, lambda f=both_ways, m=ours: f(m), lambda f=both_ways, m=theirs: f(m), turns, 32, "images/s", 4.0
-            )
+            in_turns(what, lambda f=both_ways, m=ours: f(m), lambda f=both_ways, m=theirs: f(m), turns, 32, "images/s", 4.0)
         )
     return rows
 
@@ -108,13 +104,9 @@ def training(turns: int) -> list[dict]:
     with_torchs = AlexNet(ModelConfig.preset("paper"), seed=0)
     for i, module in enumerate(with_torchs.features):
         if isinstance(module, LocalResponseNorm):
-            with_torchs.features[i] = nn.LocalResponseNorm(
-                module.size, module.alpha * module.size, module.beta, module.k
-            )
+            with_torchs.features[i] = nn.LocalResponseNorm(module.size, module.alpha * module.size, module.beta, module.k)
     return [
-        in_turns(
-            "training step of paper, batch 32, against torch's LRN", ours, step_of(with_torchs), turns, 32, "images/s"
-        ),
+        in_turns("training step of paper, batch 32, against torch's LRN", ours, step_of(with_torchs), turns, 32, "images/s"),
         in_turns(
             "training step of paper against torchvision's AlexNet",
             ours,

@@ -22,7 +22,9 @@ def main() -> None:
     for data in asked.data:
         dataset = open_dataset(data)
         values, vectors = dataset.colour_axes
-        print(f"{dataset.name:24}", *(f"{v:8.4f}" for v in values), "   over published:", *(f"{r:5.2f}" for r in values / PUBLISHED))
+        print(
+            f"{dataset.name:24}", *(f"{v:8.4f}" for v in values), "   over published:", *(f"{r:5.2f}" for r in values / PUBLISHED)
+        )
         if asked.record:
             record = {"experiment": "colours", "arm": dataset.name, "seed": 0, "data": {"train": records.data_facts(dataset)}}
             record |= {"environment": records.environment(), "eigenvectors": vectors.T.round(4).tolist()}

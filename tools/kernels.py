@@ -12,7 +12,9 @@ def main() -> None:
     model, _ = load_model(run)
     weights = introspection.kernels(model)
     figures.use_style()
-    figures.kernels_figure(weights, introspection.colour_selectivity(weights), model.config.towers).savefig(picture, dpi=150, bbox_inches="tight")
+    figures.kernels_figure(weights, introspection.colour_selectivity(weights), model.config.towers).savefig(
+        picture, dpi=150, bbox_inches="tight"
+    )
 
 
 if __name__ == "__main__":

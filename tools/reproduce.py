@@ -61,9 +61,7 @@ def wait_for(command: list[str]) -> int:
     Raises KeyboardInterrupt after Ctrl-C, SIGTERM or a closed terminal, when the command has ended.
     """
     # The kernel works in another folder, so that a relative one would be another place there.
-    folders = {
-        name: str(Path(os.environ[name]).resolve()) for name in ("ALEXNET_RUNS", "ALEXNET_DATA") if os.environ.get(name)
-    }
+    folders = {name: str(Path(os.environ[name]).resolve()) for name in ("ALEXNET_RUNS", "ALEXNET_DATA") if os.environ.get(name)}
     with subprocess.Popen(command, env=os.environ | folders, start_new_session=True) as process:
         try:
             return process.wait()
