@@ -12,7 +12,7 @@ from functools import cache
 from tqdm import tqdm
 
 UNWATCHED = 30.0  # seconds between lines where nobody watches
-APPEARS_AFTER = 3.0  # seconds until a bar shows in a notebook: a quick one leaves the cell as it is
+APPEARS_AFTER = 3.0  # seconds until a bar shows in a cell: a quick one leaves it as it is
 
 
 class _CellLine:
@@ -22,14 +22,16 @@ class _CellLine:
     """
 
     def __init__(self, terminal):
-        self.terminal, self.handle, self.told = terminal, None, float("-inf")
+        self.terminal, self.handle = terminal, None
+        self.told, self.started = float("-inf"), time.monotonic()
 
     def write(self, text: str) -> int:
         now = time.monotonic()
         if self.terminal.isatty() or now - self.told >= UNWATCHED:
             self.terminal.write(text)
             self.told = now
-        if line := text.strip("\r\n "):
+        line = text.strip("\r\n ")
+        if line and now - self.started >= APPEARS_AFTER:
             self.show(line)
         return len(text)
 
@@ -70,7 +72,7 @@ class bar(tqdm):
     """A tqdm bar with rate and time left: `bar(iterable)` or `bar(total=..., desc=..., unit=..., initial=...)`.
 
     Takes tqdm's arguments. Where nobody watches (output to a file or a pipe) it writes a line every half minute. In a
-    notebook it appears after a few seconds and goes away at the end; `bar.finish(line)` leaves `line` in its place.
+    notebook's cell it appears after a few seconds and goes away at the end; `bar.finish(line)` leaves `line` in its place.
     """
 
     def __init__(self, *args, **kwargs):
@@ -80,7 +82,7 @@ class bar(tqdm):
         kwargs = {"mininterval": 0.5 if watched else UNWATCHED, "dynamic_ncols": watched, "leave": False} | kwargs
         if in_notebook() and not kwargs.get("disable"):
             self._cell = _CellLine(terminal)
-            kwargs |= {"file": self._cell, "delay": APPEARS_AFTER, "mininterval": min(kwargs["mininterval"], 2.0)}
+            kwargs |= {"file": self._cell, "mininterval": min(kwargs["mininterval"], 2.0)}
         super().__init__(*args, **{"file": sys.stderr} | kwargs)
 
     def close(self) -> None:

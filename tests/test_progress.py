@@ -108,7 +108,7 @@ def test_papermill_shows_it_and_the_notebook_keeps_no_trail(notebook, standard_e
 def test_papermill_into_a_log_says_little(notebook, standard_error):
     done = subprocess.run(papermill(notebook), cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert 1 <= len(bars(done.stderr)) <= 2  # one for each bar that lasted
+    assert len(bars(done.stderr)) == 3  # one for each bar, at its start
 
 
 def test_nbval_compares_a_cell_alike_whether_the_bar_was_seen_or_not(notebook):
