@@ -125,15 +125,24 @@ def _in_processes(shards: list[_Shard], workers: int) -> Iterator[int]:
         return
     # A fork needs no guard in the caller's script; decoding and sums of integers, which run in it, start no threads.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
-    with ProcessPoolExecutor(workers, context, initializer=_end_with_parent) as pool:
-        yield from pool.map(_write_shard, shards)
+    # Only numbers travel in the pool's queue: a worker's death leaves a queue that is full of paths blocked for ever.
+    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(shards,)) as pool:
+        yield from pool.map(_write_numbered, range(len(shards)))
 
 
-def _end_with_parent() -> None:
-    """In a worker: Ctrl-C ends it without a word, and so does the end of the process that started it."""
+_to_write: list[_Shard] = []  # in a worker
+
+
+def _start_worker(shards: list[_Shard]) -> None:
+    """Ctrl-C ends a worker without a word, and so does the end of the process that started it."""
+    _to_write[:] = shards
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+def _write_numbered(number: int) -> int:
+    return _write_shard(_to_write[number])
 
 
 def _cores() -> int:
