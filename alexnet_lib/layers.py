@@ -95,11 +95,7 @@ class _LocalResponseNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
-<<<<<<< HEAD
-        if torch.is_grad_enabled():  # create_graph=True: what follows would leave no trace, and the result be silently wrong
-=======
         if torch.is_grad_enabled():  # create_graph=True; what follows leaves no trace in the graph
->>>>>>> 457081964e2d71fb49d8bf6c1900ae6a4c8634b5
             raise RuntimeError("local_response_norm has no second derivative: do without create_graph=True")
         (maps,), (reach, alpha, beta, k, groups) = ctx.saved_tensors, ctx.constants
         out = torch.empty_like(maps)
