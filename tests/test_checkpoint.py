@@ -47,7 +47,8 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
 def test_the_last_good_one_survives_a_failed_write(tmp_path, monkeypatch):
     c.save_step(tmp_path, 1, TENSORS, {"step": 1}, keep=2)
 
-    def disk_full(*_, **__):
+    def disk_full(_, path, **__):
+        path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(c, "save_file", disk_full)
