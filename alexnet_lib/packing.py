@@ -134,9 +134,9 @@ _to_write: list[_Shard] = []  # in a worker
 
 
 def _start_worker(shards: list[_Shard]) -> None:
-    """Ctrl-C ends a worker without a word, and so does the end of the process that started it."""
+    """Ctrl-C lets a worker finish the shard in hand; the end of the process that started it ends it at once."""
     _to_write[:] = shards
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
