@@ -101,7 +101,7 @@ def write(record: dict, path: Path) -> Path:
     text = json.dumps(record, indent=1) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
+        partial = path.with_suffix(f".partial-{os.getpid()}")  # each process of torchrun writes
         partial.write_text(text)
         os.replace(partial, path)
     except OSError as error:

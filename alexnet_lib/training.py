@@ -298,7 +298,7 @@ def split_holdout(dataset, config: TrainConfig):
     Of a small set no more than a tenth is held out, so that a preset made for ImageNet also serves a taste of it. Both
     parts are drawn with config.holdout_seed: folders come class by class, and the first images would be of one class.
     """
-    count = min(config.holdout, max(1, len(dataset) // 10))
+    count = min(config.holdout, len(dataset) // 10)
     order = np.random.default_rng(config.holdout_seed).permutation(len(dataset))
     held, kept = np.sort(order[:count]), np.sort(order[count:][: config.limit])
     train_set = dataset if len(kept) == len(dataset) else dataset.subset(kept)

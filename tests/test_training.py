@@ -218,6 +218,11 @@ def test_holdout_and_limit(photos10):
     assert [len(part) for part in most] == [2700, 300]  # at most a tenth
 
 
+def test_of_a_handful_nothing_is_held_out(photos10):
+    few = photos10[0].subset(range(9))
+    assert split_holdout(few, tiny_training(holdout=50)) == (few, None)
+
+
 def test_what_does_not_fit_is_said_before_training(photos10, tmp_path):
     with pytest.raises(InputError, match="crops of 64"):
         trained(photos10, tmp_path, model=tiny_model(image_size=64))
