@@ -5,6 +5,7 @@ import os
 import pty
 import subprocess
 import sys
+import termios
 
 import nbformat
 import pytest
@@ -16,8 +17,16 @@ SHORT = {"model": TINY, "train": {"epochs": 2, "batch_size": 20, "limit": 200}}
 
 def papermill(out, *words: str, stderr=subprocess.PIPE) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "papermill", str(NOTEBOOK), str(out), "-k", "python3", "--cwd", str(NOTEBOOK.parent)]
+    # Under pytest's mark a kernel leaves its standard error alone; here it must be what a user has.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
     return subprocess.run(
-        [*command, "--no-progress-bar", *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True, timeout=600
+        [*command, "--no-progress-bar", *words],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        timeout=600,
     )
 
 
@@ -29,6 +38,7 @@ def test_it_runs_resumes_and_leaves_no_trail(tmp_path):
     run_dir = tmp_path / "run"
     words = ["-y", json.dumps(SHORT), "-p", "run_dir", str(run_dir), "-p", "lr", "0.02"]
     main, side = pty.openpty()
+    termios.tcsetwinsize(side, (24, 120))
     done = papermill(tmp_path / "out.ipynb", *words, stderr=side)
     os.close(side)
     shown = b""
