@@ -122,7 +122,7 @@ def test_lrn_passes_gradcheck(groups):
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_lrn_agrees_with_torch(memory_format):
     torch.manual_seed(0)
-    a = (torch.randn(8, 96, 27, 27).relu() * 20).contiguous(memory_format=memory_format)
+    a = (torch.randn(10, 96, 27, 27).relu() * 20).contiguous(memory_format=memory_format)
     found = []
     for layer in (LocalResponseNorm(average=True), nn.LocalResponseNorm(5, 1e-4, 0.75, 2.0)):
         x = a.clone().requires_grad_()
