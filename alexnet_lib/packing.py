@@ -2,15 +2,8 @@
 
 import hashlib
 import json
-import multiprocessing
-import os
-import signal
-import sys
-import threading
 import uuid
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +14,7 @@ from . import sources
 from .prepare import prepared_or_reason
 from .progress import bar
 from .strict import InputError
+from .workers import each
 
 FORMAT = 1  # of the folder; to be raised, too, where the same source would give other pixels
 SHARD_BYTES = 2**28  # at most; 1,360 images of 256x256
@@ -98,13 +92,11 @@ def pack(
         with bar(
             total=sum(len(p.labels) for p in todo), desc=f"packing {source.name}", unit="img", disable=not progress
         ) as shown:
-            for count in _in_processes(todo, workers or _cores()):
+            for count in each(_write_shard, todo, workers):
                 shown.update(count)
         if absent := sum(not part.facts.is_file() for part in plan):
             return f"{len(plan) - absent} of {len(plan)} shards are in {dest}; the index comes with the last"
         return _write_index(source.name, classes, plan, allow_broken)
-    except BrokenProcessPool as error:
-        raise InputError("a process that packs was killed, perhaps for want of memory. Start again with fewer workers") from error
     except OSError as error:
         raise InputError(f"cannot pack into {dest}: {error.strerror or error}. Started again, it goes on where it was") from error
 
@@ -116,38 +108,6 @@ def _plan(dest: Path, splits: dict[str, sources.Split], size: int, whole: bool) 
         for number, start in enumerate(range(0, len(part.labels), max(1, step))):
             chosen = slice(start, start + max(1, step))
             yield _Shard(dest, split, number, part.images[chosen], part.labels[chosen], size)
-
-
-def _in_processes(shards: list[_Shard], workers: int) -> Iterator[int]:
-    workers = min(workers, len(shards))
-    if workers <= 1 or isinstance(shards[0].images, np.ndarray):
-        yield from map(_write_shard, shards)
-        return
-    # A fork needs no guard in the caller's script; decoding and sums of integers, which run in it, start no threads.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
-    # Only numbers travel in the pool's queue: a worker's death leaves a queue that is full of paths blocked for ever.
-    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(shards,)) as pool:
-        yield from pool.map(_write_numbered, range(len(shards)))
-
-
-_to_write: list[_Shard] = []  # in a worker
-
-
-def _start_worker(shards: list[_Shard]) -> None:
-    """Ctrl-C lets a worker finish the shard in hand; the end of the process that started it ends it at once."""
-    _to_write[:] = shards
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
-
-
-def _write_numbered(number: int) -> int:
-    return _write_shard(_to_write[number])
-
-
-def _cores() -> int:
-    """Those that a scheduler gave to this process."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _write_shard(shard: _Shard) -> int:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,10 +13,7 @@ from PIL import Image
 from .download import fetch, unpack
 from .strict import InputError, one_of
 
-DATA = Path(__file__).resolve().parent.parent / "data"
-PHOTOS = (
-    "astronaut", "chelsea", "china", "coffee", "flower", "hubble", "immunohistochemistry", "motorcycle", "retina", "rocket",
-)  # fmt: skip
+PHOTOS = ("astronaut", "chelsea", "china", "coffee", "flower", "hubble", "immunohistochemistry", "motorcycle", "retina", "rocket")
 IMAGENETTES = {"imagenette": "160px", "imagenette-160": "160px", "imagenette-320": "320px", "imagenette-full": "full"}
 NAMES = ("photos10", "cifar10", *IMAGENETTES, "imagenet")
 
@@ -50,7 +48,7 @@ class Source:
 
 def data_root(root: Path | str | None = None) -> Path:
     """The folder of downloaded and packed data: the one given, $ALEXNET_DATA, or data/ beside the library."""
-    return Path(root or os.environ.get("ALEXNET_DATA") or DATA).expanduser()
+    return Path(root or os.environ.get("ALEXNET_DATA") or Path(__file__).resolve().parent.parent / "data").expanduser()
 
 
 def find(data: str, root: Path | str | None = None) -> Source:
@@ -70,17 +68,15 @@ def find(data: str, root: Path | str | None = None) -> Source:
     if data == "cifar10":
         return Source("cifar10", 32, partial(cifar10, root / "cifar10"))
     if data in IMAGENETTES:
-        variant = IMAGENETTES[data]
-        name = f"imagenette-{variant.removesuffix('px')}"
-        return Source(name, None, partial(imagenette, variant, root / name))
+        name = f"imagenette-{IMAGENETTES[data].removesuffix('px')}"
+        return Source(name, None, partial(imagenette, IMAGENETTES[data], root / name))
     if data == "imagenet":
         return Source("imagenet", None, partial(imagenet, root / "imagenet"))
-    folder = Path(data.removeprefix("folder:")).expanduser()
+    folder = Path(data.removeprefix("folder:")).expanduser().resolve()
     if not folder.is_dir():
         if not data.startswith("folder:") and os.sep not in data:
             one_of("data set", data, (*NAMES, "folder:PATH"))
         raise InputError(f"no folder {folder}: name one that holds a subfolder a class, or train/ and test/ with these")
-    folder = folder.resolve()
     return Source(folder.name, _own_side(folder), partial(tree, folder), str(folder))
 
 
@@ -103,11 +99,8 @@ def hold_out(splits: dict[str, Split], share: float) -> dict[str, Split]:
         held[members[np.arange(wanted) * len(members) // max(wanted, 1)]] = True
     if not held.any():
         raise InputError(f"a holdout of {share:g} leaves no image for testing: no class has enough of them")
-    parts = {"train": np.flatnonzero(~held), "test": np.flatnonzero(held)}
-    return {name: Split([images[i] for i in chosen], labels[chosen]) for name, chosen in parts.items()}
-
-
-# Folders of images
+    parts = {"train": ~held, "test": held}.items()
+    return {name: Split([images[i] for i in np.flatnonzero(part)], labels[part]) for name, part in parts}
 
 
 def tree(folder: Path, tests: Sequence[str] = ("test", "val")) -> Listing:
@@ -158,20 +151,13 @@ def _image_files(folder: Path) -> list[str]:
 
 def _own_side(folder: Path) -> int | None:
     """The side that the first images of up to twenty classes share, where they are square and at most 64 pixels."""
-    train, _ = _split_folders(folder)
-    sizes = set()
+    train, sizes = _split_folders(folder)[0], set()
     for name in _subfolders(train)[:20]:
         for path in _image_files(train / name)[:1]:
-            try:
-                with Image.open(path) as image:
-                    sizes.add(image.size)
-            except OSError:  # packing reports it
-                continue
+            with suppress(Exception), Image.open(path) as image:  # packing reports what is broken
+                sizes.add(image.size)
     (width, height), *others = sizes or [(0, 1)]
     return width if not others and width == height <= 64 else None
-
-
-# Data sets with a home of their own
 
 
 def cifar10(folder: Path) -> Listing:
@@ -192,10 +178,10 @@ def imagenette(variant: str, folder: Path) -> Listing:
     from torchvision.datasets import Imagenette
 
     url, md5 = Imagenette._ARCHIVES[variant]
-    name = url.rpartition("/")[2]
-    if not (folder / name.removesuffix(".tgz")).is_dir():
-        unpack(fetch(url, folder / name, md5), folder)
-    classes, splits = tree(folder / name.removesuffix(".tgz"), tests=("val",))
+    archive = folder / url.rpartition("/")[2]
+    if not archive.with_suffix("").is_dir():
+        unpack(fetch(url, archive, md5), folder)
+    classes, splits = tree(archive.with_suffix(""), tests=("val",))
     return tuple(Imagenette._WNID_TO_CLASS[wnid][0] for wnid in classes), splits
 
 
@@ -204,13 +190,10 @@ def imagenet(folder: Path) -> Listing:
     from torchvision.models import AlexNet_Weights
 
     if not (folder / "train").is_dir():
-        layout = "train/WNID/*.JPEG and val/WNID/*.JPEG"
-        raise InputError(
-            f"no ImageNet in {folder}: its licence keeps us from fetching it. Put it there as {layout}, or name folder:PATH"
-        )
+        layout = "train/WNID/*.JPEG and val/WNID/*.JPEG, or name folder:PATH"
+        raise InputError(f"no ImageNet in {folder}: its licence keeps us from fetching it. Put it there as {layout}")
     classes, splits = tree(folder, tests=("val",))
-    names = AlexNet_Weights.IMAGENET1K_V1.meta["categories"]
-    return tuple(names) if len(classes) == len(names) else classes, splits
+    return tuple(AlexNet_Weights.IMAGENET1K_V1.meta["categories"]) if len(classes) == 1000 else classes, splits
 
 
 # photos10. A photograph is cut into blocks of 96 pixels; each block is for training or for testing, and a patch of 64

@@ -109,6 +109,7 @@ def test_every_kind_of_image_becomes_rgb(picture, tmp_path):
     assert black_and_white.shape == expected.shape and black_and_white.max() == 255
 
 
+@pytest.mark.filterwarnings("ignore:The image decoding:DeprecationWarning")
 def test_cmyk(picture, tmp_path):
     """Adobe writes CMYK inverted, and so do the files without its marker that are met in practice."""
     from torchvision.io import decode_image
@@ -192,8 +193,9 @@ def test_exif_rotation(picture, tmp_path, orientation):
     "exif", [b"Exif\0\0nonsense", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02"]
 )
 def test_odd_exif_does_not_spoil_an_image(picture, tmp_path, exif):
-    upright = stored(picture, tmp_path / "y.png")
-    assert np.abs(stored(picture, tmp_path / "x.jpg", exif=exif, quality=95) - upright).mean() < 2
+    picture.save(tmp_path / "x.jpg", exif=exif, quality=95)
+    found = prepared_or_reason(str(tmp_path / "x.jpg"), 256)
+    assert np.abs(found - stored(picture, tmp_path / "y.png")).mean() < 2
 
 
 def test_reasons(tmp_path):
@@ -538,7 +540,7 @@ def test_processes_that_start_together_pack_once(tmp_path):
     tree = make_tree(tmp_path / "tree", ("a", "b"), count=100)
     program = "import sys; from alexnet_lib import open_dataset; print(open_dataset(sys.argv[1], root=sys.argv[2]).checksum)"
     command = [sys.executable, "-c", program, str(tree), str(tmp_path / "data")]
-    started = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    started = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate(timeout=120) for process in started]
     assert len({out for out, _ in said}) == 1 and said[0][0]
     assert sum("packing tree" in errors for _, errors in said) == 1

@@ -1,0 +1,72 @@
+"""Work in several processes, where whatever ends it, a kill or Ctrl-C, leaves no process behind and nothing waiting."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+
+from .strict import InputError
+
+
+def each(function: Callable, things: Sequence, workers: int | None = None) -> Iterator:
+    """function(thing) for every thing, in the order in which they are done.
+
+    Args:
+        workers: processes; None: one for each core. With one, or one thing, all is done in the process itself.
+
+    Raises:
+        InputError: a process was killed. What the function raises in a process is raised here.
+    """
+    workers = min(workers or _cores(), len(things))
+    if workers <= 1:
+        yield from map(function, things)
+        return
+    # A fork needs no guard in the caller's script; what runs in it must start no threads of its own.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
+    # No pool of the standard library: with a worker that dies at the wrong moment, theirs wait for ever.
+    running = {}
+    try:
+        for first in range(workers):
+            ours, theirs = context.Pipe(duplex=False)
+            running[ours] = context.Process(target=_work, args=(function, things[first::workers], theirs), daemon=True)
+            running[ours].start()
+            theirs.close()
+        while running:
+            for end in wait(list(running)):
+                try:
+                    said = end.recv()
+                except EOFError:
+                    process = running.pop(end)
+                    process.join()
+                    if process.exitcode:
+                        hint = "perhaps for want of memory. Start again with fewer workers"
+                        raise InputError(f"a worker process was killed, {hint}") from None
+                    continue
+                if isinstance(said, Exception):
+                    raise said
+                yield said
+    finally:
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            process.join()
+
+
+def _cores() -> int:
+    """Those that a scheduler gave to this process."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _work(function: Callable, things: Sequence, end: Connection) -> None:
+    """In a process: Ctrl-C ends it without a word, and so does the end of the process that started it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    try:
+        for thing in things:
+            end.send(function(thing))
+    except Exception as error:
+        end.send(error)

@@ -1,0 +1,63 @@
+"""Work in several processes: done whole, or ended with a reason and nothing left behind."""
+
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+
+from alexnet_lib import InputError
+from alexnet_lib.workers import each
+
+
+def square(n: int) -> int:
+    return n * n
+
+
+@pytest.mark.parametrize("workers", [1, 3, None, 50])
+def test_all_is_done_once(workers):
+    assert sorted(each(square, range(20), workers)) == [n * n for n in range(20)]
+    assert list(each(square, [], workers)) == []
+
+
+def test_it_is_done_in_other_processes():
+    assert os.getpid() not in set(each(lambda _: os.getpid(), range(4), 2))
+    assert set(each(lambda _: os.getpid(), range(4), 1)) == {os.getpid()}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_comes_through_and_ends_the_others(workers):
+    def work(n: int) -> int:
+        if n == 1:
+            raise OSError(28, "No space left on device")
+        time.sleep(0 if workers == 1 else 30)
+        return n
+
+    started = time.monotonic()
+    with pytest.raises(OSError, match="No space left"):
+        list(each(work, range(4), workers))
+    assert time.monotonic() - started < 15 and not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("moment", range(6))
+def test_a_killed_worker_is_noticed_at_any_moment(moment):
+    """With long jobs in hand, too, which fill the pipes of the standard library's pools and block them for ever."""
+
+    def work(job: tuple[int, str]) -> str:
+        if job[0] == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return job[1]
+
+    with pytest.raises(InputError, match="was killed, perhaps for want of memory"):
+        list(each(work, [(n, "x" * 200_000) for n in range(6)], 3))
+    assert not multiprocessing.active_children()
+
+
+def test_an_interruption_ends_the_workers_at_once():
+    """Of this process alone, as a notebook does it: the workers hear nothing of it."""
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        for _ in each(lambda n: time.sleep(0 if n < 2 else 60), range(6), 2):
+            raise KeyboardInterrupt
+    assert time.monotonic() - started < 15 and not multiprocessing.active_children()
