@@ -283,18 +283,23 @@ def test_the_labels_of_what_is_left_stay_with_their_images(tmp_path, small_shard
         make_tree(tree, (f"c{label}",), count=0)
         for i in range(20):
             Image.new("RGB", (16, 16), (label * 50, i * 10, 0)).save(tree / f"c{label}" / f"{i:02d}.png")
-        (tree / f"c{label}" / "05.png").write_bytes(b"")
+        (tree / f"c{label}" / "17.png").write_bytes(b"")  # in a shard with images of the next class
     pack(str(tree), tmp_path / "out", allow_broken=True)
     dataset = PackedDataset.open(tmp_path / "out")
     pixels = dataset.take(range(len(dataset)))
     assert len(dataset) == 95 and (pixels[:, 3, 3, 0] == dataset.labels * 50).all()
-    assert pixels[:19, 3, 3, 1].tolist() == [i * 10 for i in range(20) if i != 5]
+    assert pixels[:19, 3, 3, 1].tolist() == [i * 10 for i in range(20) if i != 17]
     for shard in dataset.shards:
         assert np.load(dataset.folder / shard["file"], mmap_mode="r").shape == (shard["count"], 16, 16, 3)
 
 
 def test_mean_covariance_and_random_access(tmp_path, small_shards):
     tree = make_tree(tmp_path / "tree", count=50)
+    rng = np.random.default_rng(0)
+    for path in tree.rglob("*.png"):
+        Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(path)
+    for path in tree.glob("train/a/*.png"):
+        Image.fromarray(rng.integers(0, 256, (30, 20, 3), dtype=np.uint8)).save(path)
     pack(f"folder:{tree}", tmp_path / "out", size=16)
     train, test = (PackedDataset.open(tmp_path / "out", s) for s in ("train", "test"))
     assert len(train.shards) == 4 and test.split == "test"

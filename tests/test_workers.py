@@ -3,9 +3,12 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
+from helpers import ROOT
 
 from alexnet_lib import InputError
 from alexnet_lib.workers import each
@@ -61,3 +64,44 @@ def test_an_interruption_ends_the_workers_at_once():
         for _ in each(lambda n: time.sleep(0 if n < 2 else 60), range(6), 2):
             raise KeyboardInterrupt
     assert time.monotonic() - started < 15 and not multiprocessing.active_children()
+
+
+def test_ctrl_c_ends_a_worker_without_a_word(capfd):
+    def work(_) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+
+    with pytest.raises(InputError, match="was killed"):
+        list(each(work, range(2), 2))
+    assert capfd.readouterr().err == ""
+
+
+PROGRAM = """
+import os, time
+from alexnet_lib.workers import each
+
+def work(n):
+    print(os.getpid(), flush=True)
+    time.sleep(120)
+
+list(each(work, range(2), 2))
+"""
+
+
+def is_running(process: int) -> bool:
+    """Whether there is such a process, and no mere entry that its parent has not read yet."""
+    listed = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True).stdout.strip()
+    return bool(listed) and not listed.startswith("Z")
+
+
+def test_workers_end_with_the_process_that_started_them():
+    parent = subprocess.Popen([sys.executable, "-c", PROGRAM], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    workers = [int(parent.stdout.readline()) for _ in range(2)]
+    assert all(map(is_running, workers))
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 20
+    while any(map(is_running, workers)):
+        assert time.monotonic() < deadline, "they live on"
+        time.sleep(0.05)
