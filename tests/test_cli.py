@@ -26,7 +26,7 @@ def test_info():
         (["info", "--batch", "0"], "batch", 2),
         (["info", "--colour"], "colour", 2),
         (["inform"], "inform", 2),
-        (["pack", "folder:absent", "out"], "no folder absent", 1),
+        (["pack", "folder:absent", "out"], "absent: name one that holds", 1),
         (["pack", "photos10", "out", "--shard", "3/2"], "--shard is I/N", 1),
         (["train", "--preset", "quik"], "Did you mean 'quick'", 1),
         (["train", "--data", "cifar"], "Did you mean 'cifar10'", 1),
