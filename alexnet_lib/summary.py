@@ -20,7 +20,9 @@ class Row:
 
     name: str
     kernels: str  # such as "96 of 11x11x3, stride 4"
+    depth: int  # maps, or units, that each kernel reads
     output: tuple[int, ...]  # of the layer itself, without the batch
+    passes_on: tuple[int, ...]  # the shape after the steps that follow, as the next layer finds it
     parameters: int  # weights and biases
     neurons: int
     multiply_adds: int  # for one image
@@ -39,8 +41,10 @@ def layer_table(config: ModelConfig) -> list[Row]:
             data = module(data)
             if id(module) in names:
                 rows.append(_row(names[id(module)], module, data))
-            elif rows and not getattr(module, "inplace", False) and not isinstance(module, nn.Flatten | nn.ZeroPad2d):
-                rows[-1].activation_bytes += 4 * data.numel()
+            elif rows and not isinstance(module, nn.Flatten | nn.ZeroPad2d):
+                if data.dim() == len(rows[-1].output) + 1:  # dropout on the inputs of fc6 finds the maps flattened
+                    rows[-1].passes_on = tuple(data.shape[1:])
+                rows[-1].activation_bytes += 0 if getattr(module, "inplace", False) else 4 * data.numel()
     return rows
 
 
@@ -53,7 +57,8 @@ def _row(name: str, layer: nn.Module, output: torch.Tensor) -> Row:
     else:
         kernels, positions = f"{weight.shape[0]} of {weight.shape[1]}", 1
     parameters = weight.numel() + layer.bias.numel()
-    return Row(name, kernels, tuple(output.shape[1:]), parameters, output.numel(), weight.numel() * positions, 4 * output.numel())
+    shape, count = tuple(output.shape[1:]), output.numel()
+    return Row(name, kernels, weight.shape[1], shape, shape, parameters, count, weight.numel() * positions, 4 * count)
 
 
 def totals(rows: list[Row]) -> dict[str, int]:

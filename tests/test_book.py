@@ -8,6 +8,7 @@ import yaml
 from helpers import ROOT
 
 from alexnet_lib import ModelConfig, claims
+from alexnet_lib.diagram import overview
 
 # Elements that a browser loads by itself; a link that a reader may follow is not one.
 LOADED = {"src", "srcset", "poster"}
@@ -71,7 +72,7 @@ def test_every_picture_of_the_book_has_words_in_its_place(book):
 
 
 def test_the_first_picture_is_drawn_from_the_preset():
-    assert diagram.FILE.read_text() == diagram.draw(ModelConfig.preset("paper"))
+    assert diagram.FILE.read_text() == overview(ModelConfig.preset("paper"))
 
 
 def test_the_claims_page_has_every_claim_and_its_rule(book):
