@@ -10,7 +10,7 @@ class Conv:
     """One convolutional layer and what follows it.
 
     `then` lists, in order, what is done to its output: "activation", "norm" (across maps), "within_norm" (within each
-    map), "pool". The order is data because the paper and the authors' source differ in it.
+    map), "pool", "average_pool". The order is data because the paper and the authors' source differ in it.
     """
 
     kernels: int  # over all towers
@@ -48,7 +48,7 @@ class WithinNorm:
 
 @dataclass(frozen=True)
 class Pool:
-    """Max pooling (section 3.4); it overlaps where size > stride."""
+    """Pooling (section 3.4), by the maximum, or by the mean in "average_pool"; it overlaps where size > stride."""
 
     size: int = 3
     stride: int = 2
@@ -81,7 +81,7 @@ class ModelConfig:
     dropout: float = 0.5  # share of units dropped
     dropout_on: str = "outputs"  # of the hidden layers, or "inputs"
     dropout_scale: str = "test"  # "test": outputs x (1 - dropout) when testing; "train": outputs / (1 - dropout) when training
-    init: str = "normal"  # "normal": N(0, std); "he": N(0, sqrt(2 / fan-in)); "torch": the library's own
+    init: str = "normal"  # "normal": N(0, std); "he", "xavier": by fan-in, fan-out (see init_std); "torch": the library's own
     hidden_std: float = 0.01
     hidden_bias: float = 1.0
     classifier_std: float = 0.01
@@ -93,7 +93,7 @@ class ModelConfig:
         one_of("norm.kind", self.norm.kind, ("sum", "average", "none"))
         one_of("dropout_on", self.dropout_on, ("outputs", "inputs"))
         one_of("dropout_scale", self.dropout_scale, ("test", "train"))
-        one_of("init", self.init, ("normal", "he", "torch"))
+        one_of("init", self.init, ("normal", "he", "xavier", "torch"))
         positive(self, "image_size", "classes", "towers", "pixel_std")
         positive(self.pool, "size", "stride", where="pool")
         not_negative(self, "hidden_std", "classifier_std")
@@ -110,7 +110,7 @@ class ModelConfig:
             positive(conv, "kernels", "size", "stride", where=name)
             not_negative(conv, "padding", "overhang", "std", where=name)
             for step in conv.then:
-                one_of(f"{name}.then", step, ("activation", "norm", "within_norm", "pool"))
+                one_of(f"{name}.then", step, ("activation", "norm", "within_norm", "pool", "average_pool"))
             if conv.kernels % self.towers:
                 raise InputError(f"{name}.kernels = {conv.kernels} does not divide among {self.towers} towers")
         for units in self.hidden:

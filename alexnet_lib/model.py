@@ -9,6 +9,7 @@ from .config import InputError, ModelConfig
 from .layers import Dropout, LocalResponseNorm, TowerLinear, WithinMapNorm, conv_out, pool_out
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "identity": nn.Identity}
+POOLING = {"pool": nn.MaxPool2d, "average_pool": nn.AvgPool2d}
 
 
 class AlexNet(nn.Module):
@@ -65,7 +66,7 @@ class AlexNet(nn.Module):
             maps, size = conv.kernels, conv_out(size, conv.size, conv.stride, conv.padding, conv.overhang)
             for step in conv.then:
                 layers += self._after(step)
-                if step == "pool":
+                if step in POOLING:
                     size = pool_out(size, config.pool.size, config.pool.stride, config.pool.round_up)
             if size < 1:
                 raise InputError(f"image_size = {config.image_size} is too small: no pixel of the maps is left after {name}")
@@ -77,8 +78,8 @@ class AlexNet(nn.Module):
         c = self.config
         if step == "activation":
             return [nn.ReLU(inplace=True) if c.activation == "relu" else ACTIVATIONS[c.activation]()]
-        if step == "pool":
-            return [nn.MaxPool2d(c.pool.size, c.pool.stride, ceil_mode=c.pool.round_up)]
+        if step in POOLING:  # a window that hangs over the border takes the mean of what it sees
+            return [POOLING[step](c.pool.size, c.pool.stride, ceil_mode=c.pool.round_up)]
         if c.norm.kind == "none":
             return []
         if step == "within_norm":
@@ -108,8 +109,17 @@ class AlexNet(nn.Module):
         *hidden, classifier = [layer for name, layer in self.named_layers().items() if name.startswith("fc")]
         convs = [(self.named_layers()[name], conv.std, conv.bias) for name, conv in self.config.convs]
         for layer, std, bias in convs + [(layer, self.config.hidden_std, self.config.hidden_bias) for layer in hidden]:
-            fan_in = layer.weight[0].numel()
-            layer.weight.normal_(0, math.sqrt(2 / fan_in) if self.config.init == "he" else std)
+            layer.weight.normal_(0, std if self.config.init == "normal" else init_std(layer.weight, self.config.init))
             layer.bias.fill_(bias)
         classifier.weight.normal_(0, self.config.classifier_std)
         classifier.bias.zero_()
+
+
+def init_std(weight: Tensor, init: str) -> float:
+    """The standard deviation of initial weights that keeps the size of signals from layer to layer.
+
+    "xavier": sqrt(2 / (fan-in + fan-out)), for units that are linear around 0 (Glorot and Bengio 2010); "he":
+    sqrt(2 / fan-in), for ReLU, which stops half of the signal (He et al. 2015). weight: (outputs, inputs, ...).
+    """
+    fan_in, fan_out = weight[0].numel(), weight[:, 0].numel()
+    return math.sqrt(2 / (fan_in if init == "he" else fan_in + fan_out))
