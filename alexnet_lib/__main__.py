@@ -1,4 +1,4 @@
-"""The command line: python -m alexnet_lib {info, pack, train, evaluate}."""
+"""The command line: python -m alexnet_lib {info, pack, train, measure, evaluate}."""
 
 import os
 import sys
@@ -9,6 +9,7 @@ import typer
 import yaml
 
 from .config import InputError, ModelConfig, TrainConfig, merge, one_of
+from .memory import keep_pages
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -91,6 +92,32 @@ def train(
 
 
 @app.command()
+def measure(
+    experiment: Annotated[str, typer.Argument(help="a name in alexnet_lib/experiments.json, such as ablations")],
+    arm: Annotated[list[str], typer.Option(help="which arms; all by default")] = (),
+    seed: Annotated[list[int], typer.Option(min=0, help="which seeds; the experiment's by default")] = (),
+    data: Annotated[str, typer.Option(help="a source, a folder or a packed set; by default the preset's")] = "",
+    record: Annotated[bool, typer.Option(help="write the records to results/ too")] = False,
+    settings: Setting = (),
+    device: Device = None,
+):
+    """Run the arms of an experiment; started again, it goes on where it was and leaves out what is recorded."""
+    from . import experiment as experiments
+
+    changes: dict[str, list[dict]] = {"model": [], "train": []}
+    for setting in settings:
+        which, change = setting_of(setting)
+        changes[which].append(change)
+    runs = experiments.measure(experiment, arm, seed, data=data, changes=changes, record=record, device=device)
+    for one, number, done in runs:
+        if done is None:
+            print(f"{experiment} {one.name} seed {number}: recorded before")
+        else:
+            shown = {k: v for k, v in done["metrics"].items() if k.startswith("test_top1") or k == "last_epoch_train_error"}
+            print(f"{experiment} {one.name} seed {number}: " + ", ".join(f"{k} {v:.2f}" for k, v in shown.items()))
+
+
+@app.command()
 def evaluate(
     checkpoints: Annotated[list[Path], typer.Argument(help="checkpoints or run folders; several are averaged")],
     data: Annotated[str | None, typer.Option(help="by default what the first one was trained on")] = None,
@@ -121,22 +148,29 @@ def evaluate(
 def overridden(model: ModelConfig, training: TrainConfig, settings: list[str]) -> tuple[ModelConfig, TrainConfig]:
     """The configurations with every --set applied; values are read as YAML."""
     for setting in settings:
-        path, given, text = setting.partition("=")
-        which, _, field = path.partition(".")
-        if not (given and field) or which not in ("model", "train"):
-            raise InputError(f"--set wants model.FIELD=VALUE or train.FIELD=VALUE, not {setting!r}")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise InputError(f"--set {path}: {text!r} is not a value") from None
-        for name in reversed(field.split(".")):
-            value = {name: value}
-        model, training = (merge(model, value), training) if which == "model" else (model, merge(training, value))
+        which, change = setting_of(setting)
+        model, training = (merge(model, change), training) if which == "model" else (model, merge(training, change))
     return model, training
+
+
+def setting_of(setting: str) -> tuple[str, dict]:
+    """("model" or "train", the fields to change) from one --set. Raises InputError where it is of another form."""
+    path, given, text = setting.partition("=")
+    which, _, field = path.partition(".")
+    if not (given and field) or which not in ("model", "train"):
+        raise InputError(f"--set wants model.FIELD=VALUE or train.FIELD=VALUE, not {setting!r}")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"--set {path}: {text!r} is not a value") from None
+    for name in reversed(field.split(".")):
+        value = {name: value}
+    return which, value
 
 
 def main() -> int:
     """Runs a command; bad input ends it with one line and status 1, Ctrl-C with a word on how to go on and status 130."""
+    keep_pages()
     try:
         status = app(standalone_mode=False) or 0
         if status == 130:  # what the command-line library makes of Ctrl-C

@@ -1,6 +1,7 @@
 """The ledger of the paper's claims, and the verdict on each by a rule that was written before measuring."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -13,12 +14,14 @@ from .strict import InputError, one_of
 
 REPRODUCED, SAME_DIRECTION, NOT_HERE = "reproduced", "same direction", "not at this scale"
 CONTRADICTED, NEEDS_IMAGENET, NOT_YET = "contradicted", "needs ImageNet", "not measured yet"
-KEYS = {"id", "section", "claim", "paper", "recorded", "experiment", "arm", "rule", "command"}
+KEYS = {"id", "section", "claim", "paper", "recorded", "experiment", "arm", "control", "rule", "command"}
+# Keys of a rule beside kind and text, of which those in brackets may be absent.
 KINDS = {
-    "exact": {"expected"},
-    "needs_imagenet": set(),
-    "within": {"metric", "against", "effect"},
-    "threshold": {"metric", "above"},
+    "counted": ({"quantity", "low", "high"}, set()),
+    "needs_imagenet": (set(), set()),
+    "within": ({"metric", "effect"}, {"against"}),
+    "threshold": ({"metric", "above"}, {"against"}),
+    "speedup": ({"reach", "factor"}, set()),
 }
 SEEDS_NEEDED = 3
 LEDGER = Path(__file__).with_name("claims.json")
@@ -28,7 +31,8 @@ LEDGER = Path(__file__).with_name("claims.json")
 class Claim:
     """One claim of the paper. `rule["text"]` says how its verdict is reached, `recorded` what the authors' own log has.
 
-    Records of `experiment` count where they are of `arm`: another arm with the same seed is no other seed.
+    Records of `experiment` count where they are of `arm`: another arm with the same seed is no other seed. With a
+    `control` the effect is the difference of the two arms, seed by seed.
     """
 
     id: str
@@ -38,17 +42,27 @@ class Claim:
     recorded: dict | None
     experiment: str | None
     arm: str | None
+    control: str | None
     rule: dict
     command: str
+
+    @property
+    def unit(self) -> str:
+        """Of the effect, for axes and tables."""
+        return self.rule.get("unit", "times" if self.rule["kind"] == "speedup" else "points")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """word: one of the six above. value: what was measured, as text; seeds: how many records it rests on."""
+    """word: one of the six above. value: what was measured, as text; seeds: how many records it rests on; effects: by
+    seed; interval: (mean, low, high) of the effects, None for fewer than two; source: data, hardware and time."""
 
     word: str
     value: str = ""
     seeds: int = 0
+    effects: tuple[float, ...] = ()
+    interval: tuple[float, float, float] | None = None
+    source: str = ""
 
 
 @cache
@@ -58,8 +72,11 @@ def ledger(path: Path = LEDGER) -> dict[str, Claim]:
     for entry in json.loads(path.read_text()):
         if set(entry) != KEYS:
             raise InputError(f"{path.name}: claim {entry.get('id')!r} needs exactly the keys {', '.join(sorted(KEYS))}")
-        one_of(f"rule of claim {entry['id']!r}", entry["rule"].get("kind"), KINDS)
-        if set(entry["rule"]) != KINDS[entry["rule"]["kind"]] | {"kind", "text"}:
+        rule = dict(entry["rule"])
+        one_of(f"rule of claim {entry['id']!r}", rule.get("kind"), KINDS)
+        needed, optional = KINDS[rule["kind"]]
+        given = set(rule) - {"kind", "text", "unit"}
+        if not needed <= given <= needed | optional or "text" not in rule:
             raise InputError(f"{path.name}: the rule of claim {entry['id']!r} lacks a key or has one too many")
         claims[entry["id"]] = Claim(**entry)
     return claims
@@ -79,44 +96,89 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
     return mean, mean - half, mean + half
 
 
-def paired(treated: Sequence[dict], control: Sequence[dict], metric: str) -> list[float]:
-    """Differences of a metric between two arms' records, for the seeds that both have, in the order of the seeds."""
-    of = [{r["seed"]: r["metrics"][metric] for r in arm} for arm in (treated, control)]
-    return [of[0][seed] - of[1][seed] for seed in sorted(set(of[0]) & set(of[1]))]
+def epochs_to(record: dict, error: float) -> float:
+    """The epoch of a run's curve in which the training error first was `error` percent or less; infinite if never."""
+    return next((float(e["epoch"]) for e in record["curve"] if e["train_error"] <= error), math.inf)
+
+
+def effects(claim: Claim, found: Sequence[dict]) -> dict[int, float]:
+    """The effect by seed: of the claim's arm, minus that of its control where it has one; for a speedup, the ratio.
+
+    A run that never reaches the error counts with the epochs that it was trained for, so that the ratio is a lower bound.
+    """
+    rule = claim.rule
+
+    def value(record: dict) -> float | None:
+        if rule["kind"] == "speedup":
+            return min(epochs_to(record, rule["reach"]), float(record["curve"][-1]["epoch"]))
+        wanted = [rule["metric"], *([rule["against"]] if "against" in rule else [])]
+        numbers = [record["metrics"].get(name) for name in wanted]
+        return None if None in numbers else numbers[0] - sum(numbers[1:])
+
+    arms = [{r["seed"]: value(r) for r in found if r["arm"] == arm} for arm in (claim.arm, claim.control)]
+    arms = [{seed: v for seed, v in arm.items() if v is not None} for arm in arms]
+    if claim.control is None:
+        return dict(sorted(arms[0].items()))
+    shared = sorted(set(arms[0]) & set(arms[1]))
+    if rule["kind"] == "speedup":
+        return {seed: arms[1][seed] / arms[0][seed] for seed in shared}
+    return {seed: arms[0][seed] - arms[1][seed] for seed in shared}
 
 
 def judge(claim: Claim, found: Sequence[dict] | None = None) -> Verdict:
-    """The verdict on a claim from records: those given, else its experiment's and arm's in results/."""
+    """The verdict on a claim from records: those given, else its experiment's in results/."""
     rule = claim.rule
-    if rule["kind"] == "exact":
-        return _judge_exact(rule["expected"])
+    if rule["kind"] == "counted":
+        return _judge_count(rule)
     if rule["kind"] == "needs_imagenet":
         return Verdict(NEEDS_IMAGENET)
     if found is None:
-        found = [r for r in records.read_experiment(claim.experiment) if r["arm"] == claim.arm]
-    metrics = [r["metrics"] for r in found if rule["metric"] in r["metrics"]]
-    values = [m[rule["metric"]] - (m[rule["against"]] if "against" in rule else 0) for m in metrics]
+        found = records.read_experiment(claim.experiment)
+    by_seed = effects(claim, found)
+    values, style = tuple(by_seed.values()), ".1f" if rule["kind"] == "speedup" else "+.2f"
+    used = [r for r in found if r["arm"] in (claim.arm, claim.control) and r["seed"] in by_seed]
+    facts = {"seeds": len(values), "effects": values, "source": _source(used)}
     if len(values) < SEEDS_NEEDED:
-        return Verdict(NOT_YET, ", ".join(f"{v:+.2f}" for v in values), len(values))
-    mean, low, high = interval(values)
-    text = f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
+        return Verdict(NOT_YET, ", ".join(f"{v:{style}}" for v in values), **facts)
+    if rule["kind"] == "speedup":  # ratios multiply, so their logarithms are averaged
+        mean, low, high = (math.exp(v) for v in interval([math.log(v) for v in values]))
+    else:
+        mean, low, high = interval(values)
+    facts |= {"interval": (mean, low, high)}
+    return Verdict(_word(rule, low, high), f"{mean:{style}} [{low:{style}}, {high:{style}}]", **facts)
+
+
+def _word(rule: dict, low: float, high: float) -> str:
+    """The rule applied to an interval."""
     if rule["kind"] == "threshold":
         contradicted = rule["above"] == 0 and high < 0
-        word = SAME_DIRECTION if low > rule["above"] else CONTRADICTED if contradicted else NOT_HERE
-        return Verdict(word, text, len(values))
-    sign = np.sign(rule["effect"])
-    if sign * (low if sign > 0 else high) > 0:
-        return Verdict(REPRODUCED if low <= rule["effect"] <= high else SAME_DIRECTION, text, len(values))
-    opposite = high < 0 if sign > 0 else low > 0
-    return Verdict(CONTRADICTED if opposite else NOT_HERE, text, len(values))
+        return SAME_DIRECTION if low > rule["above"] else CONTRADICTED if contradicted else NOT_HERE
+    if rule["kind"] == "speedup":
+        low, high, effect = math.log(low), math.log(high), math.log(rule["factor"])
+    else:
+        effect = rule["effect"]
+    toward, away = (low, high) if effect > 0 else (-high, -low)
+    if toward > 0:
+        return REPRODUCED if low <= effect <= high else SAME_DIRECTION
+    return CONTRADICTED if away < 0 else NOT_HERE
 
 
-def _judge_exact(expected: int) -> Verdict:
-    from .config import ModelConfig
-    from .summary import layer_table, totals
+def _judge_count(rule: dict) -> Verdict:
+    from .summary import QUANTITIES
 
-    counted = totals(layer_table(ModelConfig.preset("paper")))["parameters"]
-    return Verdict(REPRODUCED if counted == expected else CONTRADICTED, f"{counted:,}")
+    counted = QUANTITIES[rule["quantity"]]()
+    right = rule["low"] <= counted <= (math.inf if rule["high"] is None else rule["high"])
+    return Verdict(REPRODUCED if right else CONTRADICTED, f"{counted:,}")
+
+
+def _source(found: Sequence[dict]) -> str:
+    """Data set, hardware and time of the records that a verdict rests on."""
+    if not found:
+        return ""
+    data = sorted({part["name"] for r in found for part in r["data"].values()}) if all("data" in r for r in found) else []
+    places = sorted({r["environment"]["device"] for r in found if "environment" in r})
+    hours = sum(r.get("training_seconds", 0) for r in found) / 3600
+    return ", ".join([*data, *places, f"{hours:.1f} h of training"])
 
 
 class Card:
@@ -133,7 +195,7 @@ class Card:
     @staticmethod
     def _row(claim: Claim, verdict: Verdict) -> tuple[str, ...]:
         recorded = f"{claim.recorded['value']} ({claim.recorded['file']})" if claim.recorded else "none"
-        ours = verdict.value + (f", {verdict.seeds} seed(s)" if verdict.seeds else "")
+        ours = verdict.value + (f" {claim.unit}; {verdict.seeds} seed(s), {verdict.source}" if verdict.seeds else "")
         word = verdict.word
         if word in (NOT_YET, NEEDS_IMAGENET):
             word += f"; measured by: `{claim.command}`"
@@ -145,3 +207,14 @@ class Card:
 
     def __repr__(self) -> str:
         return "\n\n".join("\n".join(f"{h}: {c}" for h, c in zip(self.HEAD, row, strict=True)) for row in self.rows)
+
+
+def sentence(claim: Claim) -> str:
+    """The verdict in one sentence, for the end of a chapter."""
+    verdict = judge(claim)
+    if verdict.word == NOT_YET:
+        return f"*Not measured yet* ({verdict.seeds} of {SEEDS_NEEDED} seeds): {claim.claim} Measured by: `{claim.command}`."
+    if verdict.word == NEEDS_IMAGENET:
+        return f"*Needs ImageNet*: {claim.claim} Measured by: `{claim.command}`."
+    rests = f" {claim.unit} over {verdict.seeds} seeds ({verdict.source})" if verdict.seeds else ""
+    return f"*{verdict.word.capitalize()}*: {claim.claim} The paper: {claim.paper}. Here: {verdict.value}{rests}."

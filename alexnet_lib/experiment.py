@@ -1,16 +1,22 @@
-"""One run from data to record: what the command line, the experiments and the grids of claims all do."""
+"""One run from data to record, and the experiments of experiments.json: named arms, each a change of a preset."""
 
-from dataclasses import replace
+import functools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from . import introspection, records
-from .config import ModelConfig, TrainConfig
+from . import introspection, presets, records
+from .config import InputError, ModelConfig, TrainConfig
 from .evaluation import evaluate
 from .model import AlexNet
 from .packed import open_dataset
+from .strict import merge, one_of
 from .training import Result, fit, split_holdout
+
+EXPERIMENTS = Path(__file__).with_name("experiments.json")
 
 
 def run(
@@ -101,3 +107,91 @@ def learned_metrics(net: AlexNet, train_set, test_set) -> dict[str, float]:
 def spread(count: int, most: int) -> np.ndarray:
     """At most `most` of `count` places, evenly spaced."""
     return np.arange(0, count, max(1, -(-count // most)))
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One side of an experiment: the network and its training, before a seed is chosen."""
+
+    experiment: str
+    name: str
+    model: ModelConfig
+    train: TrainConfig
+
+
+def arms(experiment: str) -> tuple[dict[str, Arm], tuple[int, ...]]:
+    """(arms by name, the seeds to measure) of an experiment in experiments.json.
+
+    An experiment names a preset of the command line and its seeds; `model` and `train` hold fields that all arms change,
+    each arm the fields that it alone changes.
+
+    Raises InputError for an experiment that does not exist.
+    """
+    plans = json.loads(EXPERIMENTS.read_text())
+    one_of("experiment", experiment, plans)
+    plan = plans[experiment]
+    model, train = presets.profile(plan["preset"])
+    model, train = merge(model, plan.get("model", {})), merge(train, plan.get("train", {}))
+    found = {
+        name: Arm(experiment, name, merge(model, changes.get("model", {})), merge(train, changes.get("train", {})))
+        for name, changes in plan["arms"].items()
+    }
+    return found, tuple(plan["seeds"])
+
+
+def measure(
+    experiment: str,
+    names: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    *,
+    data: str = "",
+    changes: dict[str, list[dict]] | None = None,
+    record: bool = False,
+    device: str | None = None,
+) -> Iterator[tuple[Arm, int, dict | None]]:
+    """Runs the arms of an experiment, seed after seed, and yields (arm, seed, record).
+
+    An arm whose record is in results/ with the same configuration is not run again; its record is yielded as None.
+
+    Args:
+        experiment: its name in experiments.json.
+        names, seeds: which arms and seeds; empty takes all.
+        data: another data set than the experiment's.
+        changes: {"model": [...], "train": [...]}, fields to change in every arm, one dict after the other; not with record.
+        record: write the records to results/ too.
+
+    Raises:
+        InputError: an experiment or arm that does not exist, or a changed one that is to be recorded.
+    """
+    found, planned = arms(experiment)
+    for name in names:
+        one_of(f"arm of {experiment}", name, found)
+    changes = changes or {"model": [], "train": []}
+    if record and any(changes.values()):
+        raise InputError("--record writes what experiments.json says: do without --set, or without --record")
+    for seed in seeds or planned:
+        for arm in [found[name] for name in names or found]:
+            model = functools.reduce(merge, changes["model"], arm.model)
+            train = functools.reduce(merge, changes["train"], replace(arm.train, seed=seed))
+            if record and _is_recorded(arm, model, train):
+                yield arm, seed, None
+                continue
+            run_dir = records.runs_root() / experiment / f"{arm.name}-seed{seed}"
+            train = replace(train, data=data or train.data)
+            done, _ = run(model, train, run_dir, experiment=experiment, arm=arm.name, device=device)
+            if record:
+                records.write(done, records.results_path(done))
+            yield arm, seed, done
+
+
+def _is_recorded(arm: Arm, model: ModelConfig, train: TrainConfig) -> bool:
+    """Whether results/ has this arm with this seed; raises InputError where it was run in another way."""
+    path = records.RESULTS / arm.experiment / f"{arm.name}-seed{train.seed}.json"
+    if not path.exists():
+        return False
+    old = records.read(path)
+    then = [ModelConfig.from_dict(old["model"]), TrainConfig.from_dict(old["train"])]
+    now = [replace(model, classes=then[0].classes), replace(train, data=then[1].data)]
+    if then != now:
+        raise InputError(f"{path} was measured with another configuration: remove it, or name another seed")
+    return True

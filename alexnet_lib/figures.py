@@ -1,5 +1,9 @@
 """One style for every plot: a light card that a dark page can carry, colours that also differ in grey, axes with units."""
 
+import base64
+import html
+import io
+import json
 import logging
 from collections.abc import Sequence
 
@@ -53,7 +57,81 @@ def curve_figure(curve: Sequence[dict]) -> Figure:
                 axes.plot(*zip(*shown, strict=True), color=colour, marker=marker, markersize=3, label=name)
         axes.set(xlabel="epoch", ylabel=label, ylim=(0, None))
     left.legend()
-    return _drawn(figure)
+    return done(figure)
+
+
+def evidence_figure(pairs: Sequence[tuple]) -> Figure:
+    """What was measured of claims: the effect of each seed as a dot, its 95 % interval as a bar, the paper's as a line.
+
+    Args:
+        pairs: (Claim, Verdict) of claims that name an experiment.
+    """
+    figure, rows = plt.subplots(len(pairs), 1, figsize=(8.5, 1.25 * len(pairs) + 0.2), squeeze=False)
+    for axes, (claim, verdict) in zip(rows[:, 0], pairs, strict=True):
+        speedup, rule = claim.rule["kind"] == "speedup", claim.rule
+        paper, none = rule.get("factor", rule.get("effect")), 1 if speedup else 0
+        axes.axvline(none, color=FAINT, linewidth=1.5, zorder=0)
+        if paper is not None:
+            axes.axvline(paper, color=COLOURS[1], linestyle="--", label="the paper")
+        if verdict.effects:
+            axes.plot(
+                verdict.effects, [0] * verdict.seeds, "o", color=COLOURS[2], markersize=5, alpha=0.8, label="ours, a seed each"
+            )
+        if verdict.interval:
+            mean, low, high = verdict.interval
+            axes.plot([low, high], [0, 0], color=COLOURS[0], linewidth=2, label="95 % interval", zorder=1)
+            axes.plot(mean, 0, "|", color=COLOURS[0], markersize=14)
+        else:
+            axes.set_title(f"{claim.id}: not measured yet ({verdict.seeds} of 3 seeds)", fontsize=9, loc="left")
+        values = [none, *verdict.effects, *(verdict.interval or ()), *([] if paper is None else [paper])]
+        margin = 0.15 * (max(values) - min(values)) or 1.0
+        axes.set(xlim=(min(values) - margin, max(values) + margin), ylim=(-1, 1), yticks=[])
+        axes.set_xlabel("epochs of the control, divided by ours" if speedup else f"difference ({claim.unit})", fontsize=9)
+        axes.spines["left"].set_visible(False)
+        if verdict.interval:
+            axes.set_title(f"{claim.id}: {verdict.word}", fontsize=9, loc="left")
+        if paper is not None or verdict.effects:
+            axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
+    return done(figure)
+
+
+class Slider:
+    """Frames of a drawing for several values of a knob, with a slider to choose: HTML that needs no kernel.
+
+    It works the same in a notebook and on a rendered page. A terminal shows the values.
+    """
+
+    def __init__(self, draw, values: Sequence, name: str, alt: str, start: int = 0):
+        """draw(value) returns a Figure; name is the knob's; alt says what the drawing shows; start: which value is shown first."""
+        self.values, self.name, self.alt, self.start = [str(v) for v in values], name, alt, start
+        self.frames = [self._encoded(draw(value)) for value in values]
+
+    @staticmethod
+    def _encoded(figure: Figure) -> str:
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png")
+        return base64.b64encode(picture.getvalue()).decode()
+
+    def _repr_html_(self) -> str:
+        chosen = "this.parentNode.parentNode"
+        move = (
+            f"{chosen}.querySelectorAll('img').forEach((f, i) => f.style.display = i == this.value ? '' : 'none');"
+            f"{chosen}.querySelector('output').textContent = {json.dumps(self.values)}[this.value]"
+        )
+        pictures = "".join(
+            f'<img alt="{html.escape(f"{self.alt}; {self.name} = {value}")}" src="data:image/png;base64,{frame}"'
+            f' style="max-width:100%;{"" if i == self.start else "display:none"}">'
+            for i, (value, frame) in enumerate(zip(self.values, self.frames, strict=True))
+        )
+        knob = (
+            f'<input type="range" min="0" max="{len(self.values) - 1}" value="{self.start}" step="1" style="width:16em"'
+            f' aria-label="{html.escape(self.name)}" oninput="{html.escape(move)}">'
+        )
+        words = f"{html.escape(self.name)} = <output>{html.escape(self.values[self.start])}</output>"
+        return f'<div class="slider"><label>{knob} {words}</label><br>{pictures}</div>'
+
+    def __repr__(self) -> str:
+        return f"a slider over {self.name}: {', '.join(self.values)}"
 
 
 def rows_figure(rows: Sequence[np.ndarray], names: Sequence[str]) -> Figure:
@@ -68,7 +146,7 @@ def rows_figure(rows: Sequence[np.ndarray], names: Sequence[str]) -> Figure:
         place.set(xticks=[], yticks=[])
         place.spines[:].set_visible(False)
         place.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
-    return _drawn(figure)
+    return done(figure)
 
 
 def kernels_figure(weights: Tensor, selectivity: Tensor, towers: int = 2) -> Figure:
@@ -92,7 +170,7 @@ def kernels_figure(weights: Tensor, selectivity: Tensor, towers: int = 2) -> Fig
         axes.imshow(sheet)
         axes.set_title(f"tower {number + 1}: mean colour selectivity {colourful.mean():.2f}", fontsize=10)
         axes.axis("off")
-    return _drawn(figure)
+    return done(figure)
 
 
 def guesses_figure(
@@ -125,7 +203,7 @@ def guesses_figure(
                 bbox={"fc": CARD, "ec": "none", "pad": 0.6, "alpha": 0.75},
             )
         below.set(xlim=(0, 1), ylim=(len(places) - 0.5, -0.5), yticks=[], xticks=(0, 1), xlabel="probability")
-    return _drawn(figure)
+    return done(figure)
 
 
 def neighbours_figure(queries: np.ndarray, by_features: np.ndarray, by_pixels: np.ndarray) -> Figure:
@@ -151,10 +229,10 @@ def neighbours_figure(queries: np.ndarray, by_features: np.ndarray, by_pixels: n
                 place.imshow(picture)
     for column, title in ((0, "image"), (2, "nearest by features"), (count + 3, "nearest by pixels")):
         axes[0, column].set_title(title, fontsize=9, loc="left")
-    return _drawn(figure)
+    return done(figure)
 
 
-def _drawn(figure: Figure) -> Figure:
+def done(figure: Figure) -> Figure:
     """Takes the figure out of pyplot's list, so that a notebook shows it once: as the value of its cell."""
     plt.close(figure)
     return figure

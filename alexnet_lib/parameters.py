@@ -1,10 +1,12 @@
 """The parameters of a notebook that trains: checked by name and type before anything runs, since papermill only warns."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType
 
 from .config import InputError, ModelConfig, TrainConfig, merge, one_of
+from .memory import keep_pages
 from .presets import profile as preset
 from .records import runs_root
 
@@ -25,7 +27,7 @@ class Settings:
 
 
 def settle(namespace: dict, experiment: str) -> Settings:
-    """Settings from the names that a notebook has defined so far.
+    """Settings from the names that a notebook has defined so far; from here on the memory of large tensors is kept.
 
     A session that runs the cell again holds names of later cells too; then unknown names pass, types are still checked.
     A seed or data set inside `train` goes before the one beside it.
@@ -37,18 +39,9 @@ def settle(namespace: dict, experiment: str) -> Settings:
     Raises:
         InputError: a name that is neither a parameter nor a field of ModelConfig or TrainConfig, or a wrong type.
     """
-    given = {name: value for name, value in namespace.items() if not _of_the_shell(name, value)}
     model_fields, train_fields = ({f.name for f in fields(c)} for c in (ModelConfig, TrainConfig))
-    names = [*KNOWN, *sorted(train_fields | model_fields)]
-    if any(isinstance(value, Settings) for value in given.values()):
-        given = {name: value for name, value in given.items() if name in names}
-    for name, value in given.items():
-        one_of("parameter", name, names)
-        kind = KNOWN.get(name)
-        if kind and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
-            raise InputError(f"parameter {name} must be {kind.__name__}, not {value!r} ({type(value).__name__})")
-    if absent := [name for name in KNOWN if name not in given]:
-        raise InputError(f"the parameters cell no longer defines {', '.join(absent)}")
+    keep_pages()
+    given = check(namespace, KNOWN, Settings, sorted(train_fields | model_fields))
     model, train = preset(given["profile"])
     changes = {"model": dict(given["model"]), "train": dict(given["train"])}
     for name in set(given) - set(KNOWN):
@@ -57,6 +50,34 @@ def settle(namespace: dict, experiment: str) -> Settings:
     model, train = merge(model, changes["model"]), merge(train, beside | changes["train"])
     run_dir = given["run_dir"] or runs_root() / experiment / f"{given['profile']}-seed{train.seed}"
     return Settings(given["profile"], model, train, changes, Path(run_dir), given["record"])
+
+
+def check(namespace: dict, known: dict[str, type], settled: type, more: Sequence[str] = ()) -> dict:
+    """The parameters in a notebook's namespace, by name.
+
+    A session that runs the cell again holds names of later cells too, which a value of type `settled` betrays; then
+    unknown names pass, types are still checked.
+
+    Args:
+        namespace: `globals()` in the cell below the parameters.
+        known: the type of each parameter that the parameters cell defines.
+        more: names of any type that may be given beside them.
+
+    Raises:
+        InputError: an unknown name, a wrong type, or a parameter that is no longer there.
+    """
+    given = {name: value for name, value in namespace.items() if not _of_the_shell(name, value)}
+    names = [*known, *more]
+    if any(isinstance(value, settled) for value in given.values()):
+        given = {name: value for name, value in given.items() if name in names}
+    for name, value in given.items():
+        one_of("parameter", name, names)
+        kind = known.get(name)
+        if kind and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
+            raise InputError(f"parameter {name} must be {kind.__name__}, not {value!r} ({type(value).__name__})")
+    if absent := [name for name in known if name not in given]:
+        raise InputError(f"the parameters cell no longer defines {', '.join(absent)}")
+    return given
 
 
 def _of_the_shell(name: str, value) -> bool:

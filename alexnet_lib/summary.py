@@ -1,5 +1,6 @@
 """The table of layers: shapes, kernels, parameters, neurons, multiply-adds, memory, beside the paper's own figures."""
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -100,3 +101,22 @@ def describe(config: ModelConfig, batch: int = 128) -> str:
             f'The paper says "{PAPER_TOTALS["parameters"]}" parameters and "{PAPER_TOTALS["neurons"]}" neurons; it prints 253,440 for conv1 where 55x55x96 is 290,400.'
         )
     return "\n".join(text)
+
+
+def dense_parameters(config: ModelConfig) -> int:
+    """Parameters of a fully connected network with as many units in every layer as this one, and the same input."""
+    sizes = [3 * config.image_size**2, *(row.neurons for row in layer_table(config))]
+    return sum((below + 1) * units for below, units in itertools.pairwise(sizes))
+
+
+def _paper(key: str) -> int:
+    return totals(layer_table(ModelConfig.preset("paper")))[key]
+
+
+# What the ledger of claims counts, each for preset paper.
+QUANTITIES = {
+    "parameters": lambda: _paper("parameters"),
+    "neurons": lambda: _paper("neurons"),
+    "conv1_neurons": lambda: layer_table(ModelConfig.preset("paper"))[0].neurons,
+    "dense_ratio": lambda: dense_parameters(ModelConfig.preset("paper")) // _paper("parameters"),
+}

@@ -1,10 +1,12 @@
-"""Figures of a single image, and colours that no theme or printer hides; see also test_learned."""
+"""Figures: that they can be drawn, what is on them, and colours that no theme or printer hides."""
 
 import matplotlib
 import numpy as np
 import torch
+from helpers import tiny_model
 
-from alexnet_lib import figures
+from alexnet_lib import AlexNet, claims, figures, introspection
+from alexnet_lib.evaluation import predict
 
 matplotlib.use("Agg")
 
@@ -34,3 +36,43 @@ def test_text_and_curves_stand_out_from_the_card():
     assert all(contrast(colour, figures.CARD) >= 3 for colour in figures.COLOURS[:3])
     figures.use_style()
     assert matplotlib.rcParams["savefig.facecolor"] == figures.CARD
+
+
+def test_figures_can_be_drawn(photos10):
+    test = photos10[1].subset(range(0, 1000, 200))
+    net = AlexNet(tiny_model(), seed=0)
+    weights = introspection.kernels(net)
+    figures.use_style()
+    drawn = [
+        figures.curve_figure([{"epoch": 1, "train_loss": 2.0, "train_error": 80.0}, {"epoch": 2, "train_loss": 1.0, "train_error": 40.0, "valid_loss": 1.1, "valid_error": 44.0}]),
+        figures.kernels_figure(weights, introspection.colour_selectivity(weights), 2),
+        figures.guesses_figure(test.take(range(5)), predict(net, test), test.labels, test.classes),
+        figures.neighbours_figure(test.take([0, 1]), test.take([0, 1, 2, 3]).reshape(2, 2, 32, 32, 3), test.take([0, 1, 2, 3]).reshape(2, 2, 32, 32, 3)),
+        figures.rows_figure([test.take([0, 1])], ["a"]),
+    ]  # fmt: skip
+    assert [a.get_ylabel() for a in drawn[0].axes] == ["loss (nats)", "top-1 error (%)"]
+    assert len(drawn[1].axes) == 2 and len(drawn[2].axes) == 10
+    luminance = [np.dot(matplotlib.colors.to_rgb(c), (0.299, 0.587, 0.114)) for c in figures.COLOURS[:4]]
+    assert (np.diff(luminance) > 0.08).all()  # told apart in grey
+    matplotlib.pyplot.close("all")
+
+
+def test_evidence_shows_seeds_interval_and_the_papers_number():
+    claim = claims.ledger()["ten-views"]
+    verdict = claims.Verdict(claims.REPRODUCED, "", 3, (-1.2, -1.5, -1.8), (-1.5, -2.2, -0.8))
+    (axes,) = figures.evidence_figure([(claim, verdict)]).axes
+    assert {text.get_text() for text in axes.get_legend().get_texts()} == {"the paper", "ours, a seed each", "95 % interval"}
+    assert axes.get_title("left") == "ten-views: reproduced" and axes.get_xlabel() == "difference (points)"
+    (axes,) = figures.evidence_figure([(claim, claims.Verdict(claims.NOT_YET))]).axes
+    assert "not measured yet (0 of 3 seeds)" in axes.get_title("left")
+
+
+def test_a_slider_holds_a_frame_for_each_value_and_shows_one():
+    def draw(value):
+        figure, axes = matplotlib.pyplot.subplots()
+        axes.plot([0, value])
+        return figures.done(figure)
+
+    page = figures.Slider(draw, [1, 2, 3], "gain", "a line", start=1)._repr_html_()
+    assert page.count("<img") == 3 and page.count("display:none") == 2
+    assert 'alt="a line; gain = 2"' in page and 'max="2"' in page and "http" not in page

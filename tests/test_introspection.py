@@ -1,11 +1,13 @@
-"""Neighbours in data sets that are large of image or few of image; see also test_learned."""
+"""What the network has learned: colour selectivity, features, neighbours."""
 
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from helpers import tiny_model
 
-from alexnet_lib import introspection
+from alexnet_lib import AlexNet, introspection
 
 
 def images_of(array: np.ndarray) -> SimpleNamespace:
@@ -38,3 +40,23 @@ def test_large_images_are_averaged(noise):
 def test_fewer_images_than_neighbours_asked_for():
     places = introspection.nearest(np.array([[0.0], [9.0]]), np.array([[8.0]]), 5)
     assert places.tolist() == [[1, 0]]
+
+
+def test_colour_selectivity():
+    edge = torch.randn(1, 1, 5, 5)
+    assert introspection.colour_selectivity(edge.expand(1, 3, 5, 5)).item() == pytest.approx(0, abs=1e-6)
+    opposed = torch.cat([edge, -edge, 0 * edge], 1)
+    assert introspection.colour_selectivity(opposed).item() == pytest.approx(1, abs=1e-6)
+    assert introspection.colour_selectivity(torch.randn(3000, 3, 5, 5)).mean().item() == pytest.approx(2 / 3, abs=0.01)
+
+
+def test_neighbours(photos10):
+    train, test = photos10[0].subset(range(0, 3000, 30)), photos10[1].subset(range(0, 1000, 200))
+    net = AlexNet(tiny_model(), seed=0)
+    features = introspection.hidden_features(net, train)
+    assert features.shape == (100, 16) and features.dtype == np.float32
+    places = introspection.nearest(introspection.pixel_features(train), introspection.pixel_features(test), 3)
+    pixels, asked = (introspection.pixel_features(s) for s in (train, test))
+    slow = np.argsort(((asked[:, None] - pixels[None]) ** 2).sum(2), axis=1)[:, :3]
+    assert (places == slow).all()
+    assert introspection.same_class_share(np.array([[0, 1], [1, 1]]), np.array([5, 7]), np.array([5, 7])) == 75.0

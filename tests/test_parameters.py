@@ -1,4 +1,4 @@
-"""The parameters of a notebook in a live session and from papermill's nested values; see also test_learned."""
+"""The parameters of a notebook: what fits, what does not, a live session, papermill's nested values."""
 
 import ast
 from dataclasses import fields
@@ -56,3 +56,29 @@ def test_no_name_of_the_notebook_is_taken_for_a_field():
     }
     assert set(KNOWN) <= stored
     assert not (stored - set(KNOWN)) & {f.name for c in (ModelConfig, TrainConfig) for f in fields(c)}
+
+
+def test_parameters_are_settled(tmp_path):
+    shell = {"In": [], "Out": {}, "exit": 1, "_dh": [], "get_ipython": len, "open": open}
+    found = settle(shell | DEFAULTS | {"lr": 0.5, "dropout": 0.1, "seed": 4, "model": {"conv1": {"kernels": 16}}}, "x")
+    assert found.train.lr == 0.5 and found.train.seed == 4 and found.model.dropout == 0.1 and found.model.conv1.kernels == 16
+    assert found.run_dir.parts[-2:] == ("x", "quick-seed4")
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"epoch": 3}, "unknown parameter 'epoch'. Did you mean 'epochs'"),
+        ({"seed": "1"}, "seed must be int"),
+        ({"seed": True}, "seed must be int"),
+        ({"profile": "labtop"}, "Did you mean 'laptop'"),
+        ({"model": {"droput": 1}}, "Did you mean 'dropout'"),
+        ({"train": {"lr": "x"}}, "lr must be float"),
+        ({"epochs": 1.5}, "epochs must be int"),
+    ],
+)
+def test_a_parameter_that_does_not_fit(change, words):
+    with pytest.raises(InputError, match=words):
+        settle(DEFAULTS | change, "x")
+    with pytest.raises(InputError, match="no longer defines record"):
+        settle({k: v for k, v in DEFAULTS.items() if k != "record"}, "x")

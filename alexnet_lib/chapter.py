@@ -1,0 +1,87 @@
+"""What every chapter begins and ends with: parameters checked, claims beside what was measured, a verdict."""
+
+import inspect
+import tempfile
+import textwrap
+from collections.abc import Sequence
+from dataclasses import replace
+
+from . import claims, experiment, figures
+from .config import InputError, ModelConfig, TrainConfig
+from .memory import keep_pages
+from .model import AlexNet
+from .packed import PackedDataset, open_dataset
+from .parameters import check
+from .training import Result, fit
+
+DATA = {"quick": "photos10", "laptop": "cifar10"}
+KNOWN = {"profile": str, "seed": int, "rerun": bool}
+
+
+class Chapter:
+    """One chapter's parameters, data and claims. `begin` makes it."""
+
+    def __init__(self, profile: str, seed: int, rerun: bool, names: Sequence[str]):
+        self.profile, self.seed, self.rerun, self.names = profile, seed, rerun, tuple(names)
+
+    @property
+    def card(self) -> claims.Card:
+        """The chapter's claims, what the paper and the authors' logs say, what was measured, the verdicts."""
+        return claims.Card(self.names)
+
+    def data(self) -> tuple[PackedDataset, PackedDataset]:
+        """(training, test) of the profile: photos10, or CIFAR-10."""
+        return open_dataset(DATA[self.profile], "train"), open_dataset(DATA[self.profile], "test")
+
+    def train(self, model: ModelConfig, train: TrainConfig, train_set: PackedDataset) -> tuple[AlexNet, Result]:
+        """A short training in a temporary folder, without a progress bar: the network and what fit() returns.
+
+        The network gets the outputs that the data needs, and its weights from the chapter's seed.
+        """
+        net = AlexNet(replace(model, classes=len(train_set.classes)), seed=self.seed)
+        with tempfile.TemporaryDirectory() as folder:
+            return net, fit(net, train_set, None, replace(train, seed=self.seed), folder, progress=False)
+
+    def measured(self):
+        """What the committed records say of the claims, with error bars; with rerun=True they are measured first."""
+        ledger = [claims.ledger()[name] for name in self.names if claims.ledger()[name].experiment]
+        if self.rerun:
+            wanted: dict[str, set[str]] = {}
+            for claim in ledger:
+                wanted.setdefault(claim.experiment, set()).update({claim.arm, claim.control} - {None})
+            for name, arms in wanted.items():
+                for arm, seed, done in experiment.measure(name, sorted(arms), record=True):
+                    print(f"{name} {arm.name} seed {seed}: {'recorded before' if done is None else 'recorded'}")
+        return figures.evidence_figure([(claim, claims.judge(claim)) for claim in ledger])
+
+    def verdict(self):
+        """One sentence a claim, as Markdown."""
+        from IPython.display import Markdown
+
+        return Markdown("\n".join(f"- {claims.sentence(claims.ledger()[name])}" for name in self.names))
+
+
+def begin(namespace: dict, claims: Sequence[str]) -> Chapter:
+    """Checks the parameters of a chapter, applies the style of its figures, keeps the memory of large tensors.
+
+    Args:
+        namespace: `globals()` in the cell below the parameters.
+        claims: ids of the ledger.
+
+    Raises:
+        InputError: a parameter that does not exist or is of a wrong type, or a profile without data for a chapter.
+    """
+    given = check(namespace, KNOWN, Chapter)
+    if given["profile"] not in DATA:
+        raise InputError(f"a chapter's profile is {' or '.join(DATA)}, not {given['profile']!r}; 14_reproduction has the others")
+    figures.use_style()
+    keep_pages()
+    return Chapter(given["profile"], given["seed"], given["rerun"], claims)
+
+
+def show(*objects):
+    """The source of classes and functions of the library, as Markdown, so that a page shows what the library really does."""
+    from IPython.display import Markdown
+
+    sources = [textwrap.dedent(inspect.getsource(each)).rstrip() for each in objects]
+    return Markdown("```python\n" + "\n\n\n".join(sources) + "\n```")

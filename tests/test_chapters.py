@@ -1,0 +1,125 @@
+"""Every chapter has what the standard of a chapter asks for, and runs under papermill with another seed."""
+
+import re
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from helpers import ROOT
+
+from alexnet_lib import InputError, chapter
+
+CHAPTERS = sorted(path for path in (ROOT / "notebooks").glob("*.ipynb") if not path.name.startswith("14"))
+HEADINGS = ("From scratch", "measured", "2012 source", "Common mistakes", "Exercises", "Verdict")
+each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+
+
+def cells(path, kind: str) -> list:
+    return [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == kind]
+
+
+def tags(cell) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+def prose(path) -> str:
+    return "\n".join(cell.source for cell in cells(path, "markdown"))
+
+
+@each_chapter
+def test_a_chapter_has_its_parts(path):
+    text = prose(path)
+    for heading in HEADINGS:
+        assert re.search(rf"^#+ .*{heading}", text, re.MULTILINE | re.IGNORECASE), f"no heading with {heading!r}"
+    assert "After this chapter you can" in text and "**In three lines.**" in text and "**Next.**" in text
+    assert "{cite}`" in text and "{term}`" in text and "{doc}`" in text
+    code = "\n".join(cell.source for cell in cells(path, "code"))
+    for call in ("chapter.begin(", "here.card", "here.measured()", "here.verdict()"):
+        assert call in code, f"no cell with {call}"
+    assert "parameters" in tags(cells(path, "code")[0])
+
+
+@each_chapter
+def test_exercises_have_solutions_that_assert(path):
+    text = prose(path)
+    exercises = re.findall(r"{exercise}[^\n]*\n:label: (\S+)", text)
+    assert len(exercises) >= 3 and re.findall(r"{solution-start} (\S+)\n:class: dropdown", text) == exercises
+    solutions = [cell for cell in cells(path, "code") if "solution" in tags(cell)]
+    assert len(solutions) >= len(exercises) and all(re.search(r"^\s*assert ", cell.source, re.MULTILINE) for cell in solutions)
+
+
+@each_chapter
+def test_most_outputs_are_compared(path):
+    code = cells(path, "code")
+    ignored = [cell for cell in code if "nbval-ignore-output" in tags(cell)]
+    assert len(ignored) <= len(code) / 5, f"{len(ignored)} of {len(code)} cells are not compared"
+    assert not any("nbval-skip" in tags(cell) for cell in code)
+
+
+@each_chapter
+def test_figures_have_words_in_their_place(path):
+    figures = 0
+    for cell in cells(path, "code"):
+        kinds = {kind for output in cell.outputs for kind in output.get("data", {})}
+        if kinds & {"image/png", "image/svg+xml"}:
+            figures += 1
+            words = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+            assert len(words.split()) >= 5, f"no alt text: {cell.source[:80]}"
+        figures += "text/html" in kinds
+    assert figures >= 3
+
+
+@each_chapter
+def test_outputs_are_fit_to_print(path):
+    for cell in cells(path, "code"):
+        for output in cell.outputs:
+            assert output.output_type != "error" and output.get("name") != "stderr", cell.source[:80]
+            text = output.get("text", "") + str(output.get("data", {}).get("text/plain", ""))
+            assert not re.search(r"/(home|root|tmp|work|usr)/|Warning|it/s\]", text), text[:200]
+
+
+@each_chapter
+def test_another_seed_under_papermill(path, tmp_path):
+    command = [sys.executable, "-m", "papermill", str(path), str(tmp_path / "out.ipynb"), "-p", "seed", "1", "-k", "python3"]
+    done = subprocess.run([*command, "--no-progress-bar"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_a_mistyped_parameter_stops_a_chapter(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        str(CHAPTERS[0]),
+        str(tmp_path / "out.ipynb"),
+        "-p",
+        "sead",
+        "1",
+        "-k",
+        "python3",
+    ]
+    done = subprocess.run([*command, "--no-progress-bar"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0 and "unknown parameter 'sead'. Did you mean 'seed'" in done.stderr
+
+
+GOOD = {"profile": "quick", "seed": 0, "rerun": False}
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"profile": "paper"}, "a chapter's profile is quick or laptop"),
+        ({"rerun": 1}, "rerun must be bool"),
+        ({"reruns": True}, "Did you mean 'rerun'"),
+    ],
+)
+def test_parameters_of_a_chapter(change, said):
+    assert chapter.begin(GOOD, ["lrn"]).seed == 0
+    with pytest.raises(InputError, match=said):
+        chapter.begin(GOOD | change, ["lrn"])
+
+
+def test_what_is_shown_is_the_library_s_own_source():
+    text = chapter.show(chapter.begin).data
+    assert text.startswith("```python\ndef begin(namespace") and text.endswith("\n```")

@@ -1,0 +1,76 @@
+"""The experiments of experiments.json: every arm can be built, and measuring writes a record once."""
+
+import json
+
+import pytest
+from helpers import TINY, tiny_model
+
+from alexnet_lib import AlexNet, InputError, ModelConfig, claims, experiment, records
+
+PLANS = json.loads(experiment.EXPERIMENTS.read_text())
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_every_arm_can_be_built_and_differs_from_the_others(name):
+    arms, seeds = experiment.arms(name)
+    assert len(seeds) == len(set(seeds)) >= claims.SEEDS_NEEDED and PLANS[name]["about"]
+    for arm in arms.values():
+        AlexNet(arm.model)
+    assert len({(arm.model, arm.train) for arm in arms.values()}) == len(arms)
+
+
+def test_arms_of_the_ablations_are_what_their_names_say():
+    arms, _ = experiment.arms("ablations")
+    assert arms["whole"].model == ModelConfig.preset("small")
+    shapes = {name: AlexNet(arm.model).feature_shape for name, arm in arms.items()}
+    assert shapes["one_gpu"] == shapes["no_overlap"] == shapes["whole"]  # so that the fully connected layers are as large
+    kernels = [[getattr(arms[a].model, f"conv{i}").kernels for i in range(1, 6)] for a in ("whole", "one_gpu")]
+    assert [a // b for a, b in zip(*kernels, strict=True)] == [2, 2, 2, 2, 1]
+
+
+TRY = {"model": [TINY], "train": [{"epochs": 1, "limit": 100, "batch_size": 20}]}
+
+
+def plan(monkeypatch, tmp_path, changes=TRY) -> None:
+    """An experiment "tiny" on photos10 with arms a and b, and an empty results/."""
+    merged = {part: {k: v for some in parts for k, v in some.items()} for part, parts in changes.items()}
+    plans = {"tiny": {"preset": "quick", "seeds": [4, 5], **merged, "arms": {"a": {}, "b": {"model": {"towers": 1}}}}}
+    (tmp_path / "plans.json").write_text(json.dumps(plans))
+    monkeypatch.setattr(experiment, "EXPERIMENTS", tmp_path / "plans.json")
+    monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(records.results_path, "__defaults__", (tmp_path / "results",))
+
+
+def test_measuring_records_each_run_once(monkeypatch, tmp_path):
+    plan(monkeypatch, tmp_path)
+    assert experiment.arms("tiny")[0]["a"].model == tiny_model()
+    done = list(experiment.measure("tiny", seeds=[4], record=True))
+    assert [(arm.name, seed) for arm, seed, _ in done] == [("a", 4), ("b", 4)]
+    written = sorted(path.name for path in (tmp_path / "results" / "tiny").iterdir())
+    assert written == ["a-seed4.json", "b-seed4.json"]
+    again = list(experiment.measure("tiny", ["a"], record=True))
+    assert [(seed, found is None) for _, seed, found in again] == [(4, True), (5, False)]
+
+
+def test_what_was_recorded_otherwise_is_not_mixed_in(monkeypatch, tmp_path):
+    plan(monkeypatch, tmp_path)
+    list(experiment.measure("tiny", ["a"], [4], record=True))
+    plan(monkeypatch, tmp_path, {"model": TRY["model"], "train": [TRY["train"][0] | {"lr": 0.02}]})
+    with pytest.raises(InputError, match="another configuration"):
+        list(experiment.measure("tiny", ["a"], [4], record=True))
+
+
+def test_a_try_is_not_recorded(monkeypatch, tmp_path):
+    plan(monkeypatch, tmp_path)
+    change = {"model": [], "train": [{"epochs": 2}]}
+    with pytest.raises(InputError, match="--record writes what"):
+        list(experiment.measure("tiny", ["a"], [4], changes=change, record=True))
+    ((_, _, record),) = experiment.measure("tiny", ["a"], [4], changes=change)
+    assert len(record["curve"]) == 2 and not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("words, said", [((["tyny"], []), "Did you mean 'tiny'"), ((["tiny"], ["c"]), "unknown arm of tiny 'c'")])
+def test_names_that_do_not_exist(monkeypatch, tmp_path, words, said):
+    plan(monkeypatch, tmp_path)
+    with pytest.raises(InputError, match=said):
+        list(experiment.measure(*words[0], words[1]))
