@@ -1,10 +1,17 @@
-"""The process that trains among others: its device, its group, and the signals that ask it to stop."""
+"""The process that trains among others: its device, its group, and the signals that ask it to stop; and a function run in
+several processes of this machine."""
 
 import os
 import signal
+import sys
+import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from multiprocessing import connection
+from pathlib import Path
 
 import torch
 
@@ -47,3 +54,71 @@ def join_processes(device: torch.device) -> None:
         torch.cuda.set_device(device)
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+
+
+def run_in_processes(function: Callable, *args, processes: int = 2, timeout: float = 120, backend: str = "gloo") -> list:
+    """Calls function(group, *args) in so many new processes of this machine, which form a torch.distributed group.
+
+    The function must be one that can be imported; one that a notebook defines can not. The processes share the threads
+    of this one, and the GPUs where the backend is "nccl". What they print is kept back, unless they fail.
+
+    Args:
+        timeout: seconds for everything, and for each wait of one process for another.
+
+    Returns:
+        What each process returned, by rank.
+
+    Raises:
+        RuntimeError: a process failed or died; the others are ended, and the text says what each one said.
+        TimeoutError: not done in time; all are ended.
+    """
+    context = torch.multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory(prefix="alexnet-") as folder:
+        torch.save((function, args), Path(folder, "call"))
+        facts = (folder, processes, timeout, backend, max(1, torch.get_num_threads() // processes))
+        started = [context.Process(target=_process, args=(rank, *facts), daemon=True) for rank in range(processes)]
+        deadline = time.monotonic() + timeout
+        try:
+            for process in started:
+                process.start()
+            running = list(started)
+            while running and not any(p.exitcode for p in started):
+                if not connection.wait([p.sentinel for p in running], max(0, deadline - time.monotonic())):
+                    raise TimeoutError(f"{len(running)} of {processes} processes were not done after {timeout:g} s")
+                running = [p for p in running if p.exitcode is None]
+            if running:  # one failed; those that wait for it may find out by themselves and say so
+                connection.wait([p.sentinel for p in running], 1)
+            codes = [p.exitcode for p in started]
+        finally:
+            for process in started:
+                if process.pid is not None:
+                    process.kill()
+                    process.join()
+        if any(codes):
+            raise RuntimeError("\n".join(_last_words(rank, code, Path(folder)) for rank, code in enumerate(codes) if code != 0))
+        return [torch.load(Path(folder, f"result-{rank}"), weights_only=False) for rank in range(processes)]
+
+
+def _process(rank: int, folder: str, processes: int, timeout: float, backend: str, threads: int) -> None:
+    """What a new process does: join the group, call the function, leave what it returned in the folder."""
+    output = os.open(Path(folder, f"output-{rank}"), os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    torch.set_num_threads(threads)
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
+    if backend == "nccl":
+        torch.cuda.set_device(rank)
+    facts = {"rank": rank, "world_size": processes, "timeout": timedelta(seconds=timeout)}
+    torch.distributed.init_process_group(backend, init_method=f"file://{folder}/store", **facts)
+    function, args = torch.load(Path(folder, "call"), weights_only=False)
+    result = function(torch.distributed.group.WORLD, *args)
+    torch.save(result, Path(folder, f"result-{rank}"))
+    torch.distributed.destroy_process_group()
+
+
+def _last_words(rank: int, code: int | None, folder: Path) -> str:
+    if code is None:
+        return f"process {rank} was ended, since another had failed"
+    output = folder / f"output-{rank}"
+    said = output.read_text(errors="replace").strip().splitlines()[-5:] if output.exists() else []
+    return "\n".join([f"process {rank} failed (exit code {code})" + (":" if said else ""), *said])

@@ -1,0 +1,295 @@
+"""The network as the paper ran it (section 3.2): one process a tower, and the processes talk only where its GPUs did.
+
+AlexNet holds all towers, and a layer that reads only its own tower is a grouped convolution there. Here each process of
+a torch.distributed group holds one tower and nothing of the others. A layer that reads all towers fetches their maps
+first, and on the way back sends each tower its share of the gradient. With the same weights the two give the same
+logits, gradients and steps; what crosses between the processes is noted down message by message.
+
+The 1000-way layer is whole and belongs to tower 0, as in the authors' source: the others send it their half of the last
+hidden layer. The paper draws it as one box and does not say where it lives.
+"""
+
+import os
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import cross_entropy
+
+from .config import InputError, ModelConfig
+from .layers import Dropout, LocalResponseNorm, conv_out, pool_out
+from .model import AlexNet
+from .optim import PaperSGD, Rates
+
+
+class Message(NamedTuple):
+    """A tensor that went from one tower to another, as noted by the sender or by the receiver."""
+
+    place: str  # the layer that reads it
+    way: str  # "forward" or "backward"
+    source: int
+    target: int
+    bytes: int
+    began: float  # time.perf_counter() at this end, in s: ready to send or to receive
+    ended: float  # all that this tower exchanges at this place has gone through
+
+
+class Link:
+    """A tower's line to the others.
+
+    Args:
+        group: the process group whose ranks are the towers, such as one dimension of a device mesh; None is the world.
+    """
+
+    def __init__(self, group: distributed.ProcessGroup | None = None):
+        self.group = distributed.group.WORLD if group is None else group
+        self.tower, self.towers = distributed.get_rank(self.group), distributed.get_world_size(self.group)
+        self.messages: list[Message] = []
+
+    def swap(self, place: str, way: str, outgoing: dict[int, Tensor], incoming: dict[int, Tensor]) -> None:
+        """Sends outgoing[t] to tower t and fills incoming[t] with what tower t sends; all at once, so nobody waits in a ring."""
+        began, ends = time.perf_counter(), ((distributed.isend, outgoing), (distributed.irecv, incoming))
+        moves = [distributed.P2POp(f, x, group=self.group, group_peer=t) for f, side in ends for t, x in side.items()]
+        for request in distributed.batch_isend_irecv(moves) if moves else ():
+            request.wait()
+        ended = time.perf_counter()
+        self.messages += [Message(place, way, self.tower, t, x.nbytes, began, ended) for t, x in outgoing.items()]
+        self.messages += [Message(place, way, t, self.tower, x.nbytes, began, ended) for t, x in incoming.items()]
+
+
+class _Read(torch.autograd.Function):
+    """Forward, the readers get the units of all towers; backward, each tower gets the gradients of its own and adds them up."""
+
+    @staticmethod
+    def forward(ctx, own: Tensor, link: Link, place: str, readers: Sequence[int]) -> Tensor:
+        ctx.link, ctx.place, ctx.readers, ctx.shape = link, place, readers, own.shape
+        own, reads = own.contiguous(), link.tower in readers
+        parts = {t: torch.empty_like(own) for t in range(link.towers) if reads and t != link.tower}
+        link.swap(place, "forward", {t: own for t in readers if t != link.tower}, parts)
+        parts[link.tower] = own
+        return torch.cat([parts[t] for t in range(link.towers)], 1) if reads else own.new_empty(len(own), 0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor):
+        link, readers = ctx.link, ctx.readers
+        shares = dict(enumerate(gradient.chunk(link.towers, 1))) if link.tower in readers else {}
+        found = {t: gradient.new_empty(ctx.shape) for t in readers if t != link.tower}
+        link.swap(ctx.place, "backward", {t: x.contiguous() for t, x in shares.items() if t != link.tower}, found)
+        if link.tower in readers:
+            found[link.tower] = shares[link.tower]
+        return sum(found[t] for t in sorted(found)), None, None, None
+
+
+class Exchange(nn.Module):
+    """Before a layer that reads all towers: (N, C / towers, ...) of each tower becomes (N, C, ...) in every reader.
+
+    A tower that does not read gets an empty tensor (N, 0), through which its gradient comes home.
+    """
+
+    def __init__(self, link: Link, place: str, readers: Sequence[int]):
+        super().__init__()
+        self.link, self.place, self.readers = link, place, readers
+
+    def forward(self, own: Tensor) -> Tensor:
+        return _Read.apply(own, self.link, self.place, self.readers)
+
+    def extra_repr(self) -> str:
+        return f"{self.place}, read by towers {list(self.readers)}"
+
+
+class TowerDropout(Dropout):
+    """Dropout (section 4.2) of a tower's units: every tower draws the whole layer's mask and takes its part of it.
+
+    So the masks are those of the network in one process, where torch's generator is in the same state in every tower.
+    """
+
+    def __init__(self, rate: float, scale: str, link: Link):
+        super().__init__(rate, scale)
+        self.link = link
+
+    def forward(self, units: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(units)
+        mask = super().forward(units.new_ones(len(units), units.shape[1] * self.link.towers))
+        return units * mask.chunk(self.link.towers, 1)[self.link.tower]
+
+
+class Tower(AlexNet):
+    """One tower of the network of section 3, in one of the processes that share it. To be called by all of them together.
+
+    Input: (N, 3, S, S), the same images in every tower. Output: logits (N, classes) in tower 0; in the others (N, 0) while
+    gradients are wanted, see `loss`, and a copy of the logits under torch.no_grad() or inference_mode().
+
+    Its parameters have the names that they have in AlexNet and are the tower's rows of them; see `split_state`. Where a
+    layer reads all towers an Exchange named into_conv3, into_fc6, ... stands before it. `link.messages` holds what crossed
+    since the last forward pass began.
+
+    Args:
+        config: the whole network.
+        group: its ranks are the towers: rank t holds tower t. None is the world. Processes beyond the group are no
+            concern of it, so that several groups may train copies on different images.
+        seed: of the initial weights, those of AlexNet(config, seed). They are drawn whole in each process, then cut.
+
+    Raises:
+        InputError: the group has not one process for each tower, or a normalisation window would cross towers.
+    """
+
+    def __init__(self, config: ModelConfig, group: distributed.ProcessGroup | None = None, seed: int = 0):
+        super().__init__(config, seed)
+        self.link = Link(group)
+        if self.link.towers != config.towers:
+            raise InputError(f"{config.towers} towers need as many processes, and the group has {self.link.towers}")
+        if config.towers > 1:
+            self.features, self.classifier = self._cut("features"), self._cut("classifier")
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.link.messages.clear()
+        logits = super().forward(images)
+        return logits if torch.is_grad_enabled() else self._tell(logits)
+
+    def named_layers(self) -> dict[str, nn.Module]:
+        """The layers with weights that this tower has, by name; the classifier is tower 0's."""
+        layers = {name: self.get_submodule(f"{part}.{index}") for name, (part, index) in self._places.items()}
+        return {name: layer for name, layer in layers.items() if hasattr(layer, "weight")}
+
+    def _cut(self, part: str) -> nn.Sequential:
+        """The tower's part of a sequence, under the same names, with exchanges between."""
+        names = {place: name for name, place in self._places.items()}
+        first, *_, classifier = self._places
+        layers = OrderedDict()
+        for index, layer in enumerate(getattr(self, part)):
+            name = names.get((part, index))
+            if name not in (None, first) and getattr(layer, "groups", 1) == 1:  # 1: reads everything
+                readers = range(1 if name == classifier else self.link.towers)
+                layers[f"into_{name}"] = Exchange(self.link, name, readers)
+            if name != classifier:
+                layer = self._own_part(layer)
+            layers[str(index)] = nn.Identity() if name == classifier and self.link.tower else layer
+        return nn.Sequential(layers)
+
+    def _own_part(self, layer: nn.Module) -> nn.Module:
+        towers = self.link.towers
+        if isinstance(layer, Dropout):
+            return TowerDropout(layer.rate, layer.scale, self.link)
+        if isinstance(layer, LocalResponseNorm) and layer.groups == 1:
+            raise InputError("windows of the normalisation cross towers: set norm.stays_in_tower")
+        for name, whole in layer.named_parameters():
+            setattr(layer, name, nn.Parameter(whole.detach().chunk(towers)[self.link.tower].clone()))
+        if isinstance(layer, nn.Conv2d):
+            layer.in_channels, layer.out_channels = layer.in_channels // layer.groups, layer.out_channels // towers
+        elif isinstance(layer, nn.Linear):
+            layer.out_features //= towers
+        if hasattr(layer, "groups"):
+            layer.groups = 1
+        return layer
+
+    def _tell(self, logits: Tensor) -> Tensor:
+        """Hands the logits of tower 0 to all towers, for tests: training does without."""
+        if self.link.tower == 0:
+            self.link.swap("logits", "forward", dict.fromkeys(range(1, self.link.towers), logits), {})
+            return logits
+        told = logits.new_empty(len(logits), self.config.classes)
+        self.link.swap("logits", "forward", {}, {0: told})
+        return told
+
+
+def loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """The mean cross-entropy in tower 0, which has the logits (N, classes), and 0 in the others, which have (N, 0).
+
+    All towers call backward() on it: that is how the gradient reaches those that do not see the answer.
+    """
+    return cross_entropy(logits.float() if logits.dtype.itemsize < 4 else logits, labels) if logits.shape[1] else logits.sum()
+
+
+def split_state(state: dict[str, Tensor], config: ModelConfig, tower: int) -> dict[str, Tensor]:
+    """A tower's part of a state dict of AlexNet(config), or of velocities of the same names; see `join_states`."""
+    with torch.device("meta"):
+        *_, (part, index) = AlexNet(config)._places.values()
+    whole = (f"{part}.{index}.weight", f"{part}.{index}.bias")
+    mine = {name: x for name, x in state.items() if name not in whole or tower == 0}
+    return {name: x if name in whole else x.chunk(config.towers)[tower] for name, x in mine.items()}
+
+
+def join_states(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The state dict of AlexNet from those of its towers, in their order."""
+    return {name: torch.cat([s[name] for s in states if name in s]) for name in states[0]}
+
+
+def bytes_per_pass(config: ModelConfig, batch: int, item: int = 4) -> dict[str, int]:
+    """Bytes that cross between towers in a forward pass, by the layer that reads them; a backward pass has as many.
+
+    Each tower sends its share of what is read to every other tower that reads it: with two towers, half of a layer's
+    input goes each way, and into the classifier half goes one way.
+
+    Args:
+        batch: images.
+        item: bytes of a number.
+    """
+    size, units, crossing = config.image_size, 0, {}  # units: of the layer below, over all towers
+    for name, conv in config.convs:
+        if units and conv.reads_all_towers:
+            crossing[name] = units * config.towers
+        size = conv_out(size, conv.size, conv.stride, conv.padding, conv.overhang)
+        for _ in range(conv.then.count("pool")):
+            size = pool_out(size, config.pool.size, config.pool.stride, config.pool.round_up)
+        units = conv.kernels * size**2
+    number = max(6, 1 + int(name.removeprefix("conv")))
+    for width in config.hidden:
+        if config.hidden_reads_all_towers:
+            crossing[f"fc{number}"] = units * config.towers
+        units, number = width, number + 1
+    crossing[f"fc{number}"] = units
+    return {name: (config.towers - 1) * n // config.towers * batch * item for name, n in crossing.items()}
+
+
+def bytes_sent(messages: Iterable[Message], tower: int) -> dict[tuple[str, str], int]:
+    """Bytes by (place, way) of the messages that a tower sent."""
+    total = Counter()
+    for m in messages:
+        if m.source == tower:
+            total[m.place, m.way] += m.bytes
+    return dict(total)
+
+
+def train_steps(
+    group: distributed.ProcessGroup | None,
+    config: ModelConfig,
+    images: Tensor,
+    labels: Tensor,
+    steps: int = 1,
+    lr: float = 0.01,
+    seed: int = 0,
+) -> dict:
+    """Some steps of the paper's rule on one batch: as one tower of `group`, or as AlexNet in one process without a group.
+
+    The program of tests and pictures: it is the same for both, and what it gives back can be compared. The network has
+    the type of the images (N, 3, S, S).
+
+    Returns:
+        pid, began, ended (time.perf_counter() around the first step, in s) and, of the first step, logits, loss,
+        gradients by name and messages; then state, the state dict after the last step.
+    """
+    net = AlexNet(config, seed) if group is None else Tower(config, group, seed)
+    net.to(images.dtype).train()
+    optimiser = PaperSGD(net)
+    optimiser.rates = Rates(lr).by_parameter(net)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # every tower draws the same dropout masks
+        for step in range(steps):
+            began = time.perf_counter()
+            optimiser.zero_grad()
+            logits = net(images)
+            found = loss(logits, labels)
+            found.backward()
+            optimiser.step()
+            if step == 0:
+                first = {"pid": os.getpid(), "began": began, "ended": time.perf_counter()}
+                first |= {"logits": logits.detach(), "loss": found.item()}
+                first |= {"gradients": {name: p.grad for name, p in net.named_parameters()}}
+                first |= {"messages": [] if group is None else list(net.link.messages)}
+    return first | {"state": net.state_dict()}

@@ -1,0 +1,263 @@
+"""Two processes that each hold a tower against one process that holds both: the same network, and no byte more than it needs."""
+
+import multiprocessing
+import os
+import time
+
+import pytest
+import torch
+from helpers import tiny_model
+from torch import distributed
+from torch.distributed.device_mesh import init_device_mesh
+from torch.nn.functional import cross_entropy
+
+from alexnet_lib import AlexNet, InputError, ModelConfig
+from alexnet_lib.evaluation import predict
+from alexnet_lib.processes import run_in_processes
+from alexnet_lib.towers import Tower, bytes_per_pass, bytes_sent, join_states, loss, split_state, train_steps
+
+# The hidden layers are those of the preset only for "paper": one network of 61 million weights, twice, is enough for a test.
+MODELS = {
+    "small": ModelConfig.preset("small"),
+    "paper": ModelConfig.preset("paper"),
+    "code_2012": ModelConfig.preset("code_2012", hidden=[512, 512]),
+    "no_communication": ModelConfig.preset("no_communication", hidden=[1024, 1024]),
+    "today": tiny_model(dropout_scale="train", dropout_on="inputs", dropout=0.5, activation="tanh"),
+    "no hidden layer": tiny_model(hidden=[], conv3=None, conv6={"kernels": 8, "size": 3, "padding": 1, "reads_all_towers": True}),
+}
+# name -> (model, images, steps, type)
+CASES = {
+    "small": ("small", 8, 50, torch.float64),
+    "paper": ("paper", 2, 3, torch.float64),
+    "code_2012": ("code_2012", 2, 3, torch.float64),
+    "no_communication": ("no_communication", 2, 3, torch.float64),
+    "today": ("today", 5, 3, torch.float64),
+    "no hidden layer": ("no hidden layer", 5, 3, torch.float64),
+    "small in float32": ("small", 8, 1, torch.float32),
+    "code_2012 in float32": ("code_2012", 2, 1, torch.float32),
+    "no_communication in float32": ("no_communication", 2, 1, torch.float32),
+}
+NAMES = {name: CASES[name][0] for name in CASES}
+
+
+def batch(config: ModelConfig, count: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    noise = torch.Generator().manual_seed(1)
+    images = torch.randn(count, 3, config.image_size, config.image_size, generator=noise, dtype=torch.float64)
+    return (images * 60 / config.pixel_std).to(dtype), torch.arange(count) % config.classes
+
+
+def run_cases(group) -> dict[str, dict]:
+    """Every case, as a tower of the group or in one process without one."""
+    found = {}
+    for case, (model, count, steps, dtype) in CASES.items():
+        found[case] = train_steps(group, MODELS[model], *batch(MODELS[model], count, dtype), steps, seed=2)
+    return found
+
+
+@pytest.fixture(scope="module")
+def two():
+    """What two processes found, by case: (tower 0, tower 1)."""
+    both = run_in_processes(run_cases, timeout=500)
+    return {case: tuple(found[case] for found in both) for case in CASES}
+
+
+@pytest.fixture(scope="module")
+def one():
+    return run_cases(None)
+
+
+def distance(found: torch.Tensor, right: torch.Tensor) -> float:
+    return ((found - right).norm() / right.norm()).item()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_do_what_one_does(one, two, case):
+    limit = 1e-9 if CASES[case][3] == torch.float64 else 1e-5
+    whole, towers = one[case], two[case]
+    assert len({os.getpid(), *(t["pid"] for t in towers)}) == 3
+    assert distance(towers[0]["logits"], whole["logits"]) < limit and towers[1]["logits"].shape[1] == 0
+    assert towers[0]["loss"] == pytest.approx(whole["loss"], rel=limit) and towers[1]["loss"] == 0
+    for what in ("gradients", "state"):
+        joined = join_states([t[what] for t in towers])
+        assert list(joined) == list(whole[what])
+        for name, right in whole[what].items():
+            assert right.norm() > 0 and distance(joined[name], right) < limit, (what, name)
+    start = AlexNet(MODELS[NAMES[case]], seed=2).state_dict()
+    assert all(not torch.equal(start[name], x.to(start[name].dtype)) for name, x in whole["state"].items())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_bytes_that_cross_are_those_of_the_formula(two, case):
+    model, count, _, dtype = CASES[case]
+    logs = [t["messages"] for t in two[case]]
+    expected = bytes_per_pass(MODELS[model], count, dtype.itemsize)
+    sent = [bytes_sent(log, t) for t, log in enumerate(logs)]
+    for place, total in expected.items():
+        forward, backward = ([s.get((place, way), 0) for s in sent] for way in ("forward", "backward"))
+        assert sum(forward) == sum(backward) == total > 0
+        last = place == list(expected)[-1]
+        assert forward == ([0, total] if last else [total // 2] * 2) and backward == forward[::-1]
+    assert {place for s in sent for place, _ in s} == set(expected)
+    # what one sent the other received; first all the way up, then down again
+    assert {m[:5] for m in logs[0]} == {m[:5] for m in logs[1]}
+    places = list(dict.fromkeys((m.place, m.way) for m in logs[0]))
+    assert places == [(p, "forward") for p in expected] + [(p, "backward") for p in reversed(expected)]
+    assert all(m.began <= m.ended for log in logs for m in log)
+
+
+def test_where_the_presets_talk():
+    """By hand: 13x13 maps into conv3, 6x6 into fc6, half of the units each way, four bytes each; 4096 units into fc7."""
+    assert bytes_per_pass(ModelConfig.preset("paper"), 128) == {
+        "conv3": 2 * 128 * 13 * 13 * 128 * 4,
+        "fc6": 2 * 128 * 6 * 6 * 128 * 4,
+        "fc7": 2 * 2048 * 128 * 4,
+        "fc8": 2048 * 128 * 4,
+    }
+    assert bytes_per_pass(ModelConfig.preset("code_2012"), 7, 8) == bytes_per_pass(ModelConfig.preset("paper"), 14)
+    assert bytes_per_pass(ModelConfig.preset("no_communication"), 1) == {"fc8": 4096 * 4}
+    assert not sum(bytes_per_pass(ModelConfig.preset("one_gpu"), 128).values())
+
+
+# A state dict goes from one process to two and back, and a test sees the logits everywhere.
+SMALL = MODELS["small"]
+
+
+def answer(group, state, dataset, images) -> dict:
+    net = Tower(SMALL, group, seed=9)
+    net.load_state_dict(split_state(state, SMALL, distributed.get_rank(group)), strict=True)
+    with torch.no_grad():
+        told = net.eval()(images)
+    messages = list(net.link.messages)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = net.to(memory_format=torch.channels_last)(images.contiguous(memory_format=torch.channels_last))
+    loss(logits, torch.arange(len(images))).backward()
+    half = {"logits": logits.detach(), "messages": list(net.link.messages), "grad": net.features[0].weight.grad}
+    with torch.inference_mode():
+        hidden = net.hidden(images)
+    return {
+        "told": told, "messages": messages, "probabilities": predict(net, dataset), "half": half, "hidden": hidden,
+        "state": net.state_dict(), "layers": list(net.named_layers()), "text": repr(net),
+    }  # fmt: skip
+
+
+def test_states_travel_and_everyone_hears_the_answer(photos10):
+    whole, images, some = AlexNet(SMALL, seed=3).eval(), batch(SMALL, 8, torch.float32)[0], photos10[1].subset(range(20))
+    state = whole.state_dict()
+    found = run_in_processes(answer, state, some, images)
+    with torch.inference_mode():
+        logits, hidden = whole(images), whole.hidden(images)
+    for tower in found:
+        torch.testing.assert_close(tower["told"], logits, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(tower["probabilities"], predict(whole, some), rtol=1e-5, atol=1e-6)
+    assert bytes_sent(found[0]["messages"], 0)["logits", "forward"] == logits.nbytes
+    torch.testing.assert_close(found[0]["hidden"], hidden, rtol=1e-3, atol=1e-4)  # channels_last adds in another order
+    assert found[1]["hidden"].shape == (8, 0)
+    back = join_states([t["state"] for t in found])
+    AlexNet(SMALL).load_state_dict(back, strict=True)
+    assert all(torch.equal(back[name], x) for name, x in state.items())
+    assert found[0]["layers"] == list(whole.named_layers()) and found[1]["layers"] == list(whole.named_layers())[:-1]
+    assert "(into_conv3): Exchange(conv3, read by towers [0, 1])" in found[1]["text"]
+    # mixed precision: what crosses is bfloat16, two bytes each
+    halves = [t["half"] for t in found]
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = whole(images)
+    cross_entropy(mixed.float(), torch.arange(8)).backward()
+    torch.testing.assert_close(halves[0]["logits"], mixed, rtol=0.05, atol=0.02)
+    assert distance(torch.cat([h["grad"] for h in halves]), whole.features[0].weight.grad) < 0.05
+    total = sum(sum(bytes_sent(h["messages"], t).values()) for t, h in enumerate(halves))
+    assert total == 2 * sum(bytes_per_pass(SMALL, 8, 2).values())
+
+
+def test_splitting_names_every_number_once():
+    config = MODELS["today"]
+    state = AlexNet(config, seed=0).state_dict()
+    parts = [split_state(state, config, t) for t in (0, 1)]
+    assert sum(x.numel() for part in parts for x in part.values()) == sum(x.numel() for x in state.values())
+    joined = join_states(parts)
+    assert all(torch.equal(joined[name], x) for name, x in state.items()) and list(joined) == list(state)
+
+
+# Four processes: two copies of two towers that share their gradients; and three towers, whose ranks in the group are not
+# their ranks in the world.
+THREE = ModelConfig.preset("small", towers=3, hidden=[24, 24], **{f"conv{i}": {"kernels": 12} for i in range(1, 6)})
+PLAIN = tiny_model(dropout=0.0)
+
+
+def several_groups(world) -> dict:
+    rank, found = distributed.get_rank(), {}
+    images, labels = batch(PLAIN, 8, torch.float64)
+    mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("data", "tower"))
+    net = torch.nn.parallel.DistributedDataParallel(
+        Tower(PLAIN, mesh["tower"].get_group(), seed=1).double(), process_group=mesh["data"].get_group()
+    )
+    mine = slice(4 * mesh["data"].get_local_rank(), 4 * mesh["data"].get_local_rank() + 4)
+    loss(net(images[mine]), labels[mine]).backward()
+    found["gradients"] = {name: p.grad for name, p in net.module.named_parameters()}
+    three, alone = distributed.new_group([1, 2, 3]), distributed.new_group([0])
+    if rank:
+        found["three"] = train_steps(three, THREE, *batch(THREE, 4, torch.float64), steps=2)
+    else:
+        found["alone"] = train_steps(alone, ModelConfig.preset("small", towers=1), *batch(SMALL, 4, torch.float32))
+    for config, text in ((THREE, "3 towers need"), (tiny_model(norm={"stays_in_tower": False}), "windows")):
+        with pytest.raises(InputError, match=text):
+            Tower(config, mesh["tower"].get_group())
+    return found
+
+
+def test_towers_are_the_ranks_of_their_group():
+    found = run_in_processes(several_groups, processes=4)
+    images, labels = batch(PLAIN, 8, torch.float64)
+    whole = AlexNet(PLAIN, seed=1).double()
+    cross_entropy(whole(images), labels).backward()
+    for copy in (found[:2], found[2:]):
+        joined = join_states([f["gradients"] for f in copy])
+        for name, p in whole.named_parameters():
+            assert distance(joined[name], p.grad) < 1e-9, name
+    right, towers = train_steps(None, THREE, *batch(THREE, 4, torch.float64), steps=2), [f["three"] for f in found[1:]]
+    joined = join_states([t["state"] for t in towers])
+    assert max(distance(joined[name], x) for name, x in right["state"].items()) < 1e-9
+    sent = [bytes_sent(t["messages"], i) for i, t in enumerate(towers)]
+    for place, total in bytes_per_pass(THREE, 4, 8).items():
+        assert sum(s.get((place, "forward"), 0) for s in sent) == sum(s.get((place, "backward"), 0) for s in sent) == total
+    alone, same = found[0]["alone"], train_steps(None, ModelConfig.preset("small", towers=1), *batch(SMALL, 4, torch.float32))
+    assert torch.equal(alone["logits"], same["logits"]) and not alone["messages"]
+
+
+# A process that dies, fails or hangs.
+def trouble(group, kind: str) -> None:
+    if distributed.get_rank(group) == 1:
+        print("tower 1 speaks", flush=True)
+        if kind == "dies":
+            os._exit(7)
+        if kind == "fails":
+            raise ValueError("on purpose")
+        time.sleep(600)
+    Tower(PLAIN, group)(batch(PLAIN, 2, torch.float32)[0])
+
+
+@pytest.mark.parametrize("kind, words", [("dies", r"exit code 7(.|\n)*tower 1 speaks"), ("fails", "ValueError: on purpose")])
+def test_a_process_that_ends_takes_the_other_with_it(kind, words):
+    began = time.monotonic()
+    with pytest.raises(RuntimeError, match=rf"process 1 failed(.|\n)*{words}"):
+        run_in_processes(trouble, kind, timeout=200)
+    assert time.monotonic() - began < 100 and not multiprocessing.active_children()
+
+
+def test_a_process_that_hangs_is_ended():
+    with pytest.raises(TimeoutError, match="not done after 2 s"):
+        run_in_processes(trouble, "hangs", timeout=2)
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="two GPUs are needed")
+def test_on_two_gpus():
+    whole, towers = on_gpus(None), run_in_processes(on_gpus, backend="nccl")
+    for name, right in whole["state"].items():
+        assert distance(join_states([t["state"] for t in towers])[name], right) < 1e-9, name
+
+
+def on_gpus(group) -> dict:
+    images, labels = batch(PLAIN, 8, torch.float64)
+    net = (AlexNet(PLAIN, 1) if group is None else Tower(PLAIN, group, 1)).double().cuda()
+    loss(net(images.cuda()), labels.cuda()).backward()
+    return {"state": {name: p.grad.cpu() for name, p in net.named_parameters()}}
