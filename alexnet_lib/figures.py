@@ -32,6 +32,7 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": "#e8e5de",
     "axes.prop_cycle": plt.cycler(color=COLOURS),
     "xtick.color": INK,
@@ -83,9 +84,12 @@ def evidence_figure(pairs: Sequence[tuple]) -> Figure:
             axes.plot(mean, 0, "|", color=COLOURS[0], markersize=14)
         else:
             axes.set_title(f"{claim.id}: not measured yet ({verdict.seeds} of 3 seeds)", fontsize=9, loc="left")
+            axes.text(0.5, 0.75, f"measured by: {claim.command}", transform=axes.transAxes, ha="center", va="center", fontsize=7)
         values = [none, *verdict.effects, *(verdict.interval or ()), *([] if paper is None else [paper])]
         margin = 0.15 * (max(values) - min(values)) or 1.0
         axes.set(xlim=(min(values) - margin, max(values) + margin), ylim=(-1, 1), yticks=[])
+        if len(values) == 1:  # neither a number of the paper nor one of ours
+            axes.set_xticks([0], ["no effect"])
         axes.set_xlabel("epochs of the control, divided by ours" if speedup else f"difference ({claim.unit})", fontsize=9)
         axes.spines["left"].set_visible(False)
         if verdict.interval:
