@@ -57,7 +57,7 @@ def test_a_difference_between_arms(differences, expected):
 def test_an_effect_that_should_be_positive():
     whole = [run("whole", seed, test_top1_error=20.0) for seed in range(3)]
     for cost, expected in ((2.0, claims.REPRODUCED), (0.5, claims.SAME_DIRECTION), (-0.5, claims.CONTRADICTED)):
-        without = [run("without_conv3", s, test_top1_error=20 + cost + 0.01 * s) for s in range(3)]
+        without = [run("without_conv4", s, test_top1_error=20 + cost + 0.01 * s) for s in range(3)]
         assert word("depth-conv3", whole + without) == expected
 
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from helpers import TINY, tiny_model
 
 from alexnet_lib import AlexNet, InputError, ModelConfig, claims, experiment, records
@@ -74,3 +75,12 @@ def test_names_that_do_not_exist(monkeypatch, tmp_path, words, said):
     plan(monkeypatch, tmp_path)
     with pytest.raises(InputError, match=said):
         list(experiment.measure(*words[0], words[1]))
+
+
+def test_without_conv3_and_without_conv4_are_one_network():
+    """Which is why the claim about conv3 rests on the runs without conv4: conv4 in the place of conv3 is conv3."""
+    small = ModelConfig.preset("small")
+    without = ModelConfig.preset("small", conv3=None, conv4={"reads_all_towers": True})
+    one, other = (AlexNet(m, seed=1).state_dict() for m in (without, experiment.arms("ablations")[0]["without_conv4"].model))
+    assert small.conv4.kernels == small.conv3.kernels and list(one) == list(other)
+    assert all(torch.equal(one[name], other[name]) for name in one)
