@@ -1,7 +1,7 @@
 # The two commands that matter: make reproduce, make test. `make help` lists the rest.
 PYTHON ?= python3
 PROFILE ?= quick
-PROFILES = quick laptop paper code_2012 one_gpu no_communication torchvision
+PROFILES = quick laptop paper code_2012 one_gpu no_communication torchvision four_layer
 SEED ?= 0
 DATA ?=
 RECORD ?=

@@ -147,7 +147,19 @@ QUICK_TRAINING = replace(
     channels_last=False,
 )
 
-TRAINING = {t.name: t for t in (PAPER_TRAINING, CODE_2012_TRAINING, LAPTOP_TRAINING, QUICK_TRAINING)}
+# As figure 1 of the paper: nothing that regularises, and a learning rate that stays.
+FOUR_LAYER_TRAINING = replace(
+    LAPTOP_TRAINING,
+    name="four_layer",
+    schedule="constant",
+    lr=0.001,
+    weight_decay=0.0,
+    random_crop=False,
+    mirror=False,
+    precision="float32",
+)
+
+TRAINING = {t.name: t for t in (PAPER_TRAINING, CODE_2012_TRAINING, LAPTOP_TRAINING, QUICK_TRAINING, FOUR_LAYER_TRAINING)}
 
 # A profile or --preset by one name: (network, training).
 PROFILES = {
@@ -158,6 +170,7 @@ PROFILES = {
     "one_gpu": ("one_gpu", "paper"),
     "no_communication": ("no_communication", "paper"),
     "torchvision": ("torchvision", "paper"),
+    "four_layer": ("four_layer", "four_layer"),
 }
 
 
