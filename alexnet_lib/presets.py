@@ -42,13 +42,13 @@ ONE_GPU = replace(
     conv4=replace(PAPER.conv4, kernels=192),
 )
 
-# layers-150.cfg of the release: columns that meet only in the classifier, and are wider.
+# layers-150.cfg of the release: columns that meet only in the classifier; conv2 and the first hidden layer are wider.
 NO_COMMUNICATION = replace(
     PAPER,
     name="no_communication",
     conv2=replace(PAPER.conv2, kernels=320),
     conv3=replace(PAPER.conv3, reads_all_towers=False),
-    hidden=(8192, 8192),
+    hidden=(8192, 4096),
     hidden_reads_all_towers=False,
 )
 

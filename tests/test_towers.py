@@ -21,7 +21,7 @@ MODELS = {
     "small": ModelConfig.preset("small"),
     "paper": ModelConfig.preset("paper"),
     "code_2012": ModelConfig.preset("code_2012", hidden=[512, 512]),
-    "no_communication": ModelConfig.preset("no_communication", hidden=[1024, 1024]),
+    "no_communication": ModelConfig.preset("no_communication", hidden=[1024, 512]),
     "today": tiny_model(dropout_scale="train", dropout_on="inputs", dropout=0.5, activation="tanh"),
     "no hidden layer": tiny_model(hidden=[], conv3=None, conv6={"kernels": 8, "size": 3, "padding": 1, "reads_all_towers": True}),
 }
@@ -106,7 +106,8 @@ def test_the_bytes_that_cross_are_those_of_the_formula(two, case):
 
 
 def test_where_the_presets_talk():
-    """By hand: 13x13 maps into conv3, 6x6 into fc6, half of the units each way, four bytes each; 4096 units into fc7."""
+    """By hand: 13x13 maps into conv3, 6x6 into fc6, half of the units each way, four bytes each; 2048 units of the
+    other half into fc7 and fc8."""
     assert bytes_per_pass(ModelConfig.preset("paper"), 128) == {
         "conv3": 2 * 128 * 13 * 13 * 128 * 4,
         "fc6": 2 * 128 * 6 * 6 * 128 * 4,
@@ -114,7 +115,7 @@ def test_where_the_presets_talk():
         "fc8": 2048 * 128 * 4,
     }
     assert bytes_per_pass(ModelConfig.preset("code_2012"), 7, 8) == bytes_per_pass(ModelConfig.preset("paper"), 14)
-    assert bytes_per_pass(ModelConfig.preset("no_communication"), 1) == {"fc8": 4096 * 4}
+    assert bytes_per_pass(ModelConfig.preset("no_communication"), 1) == {"fc8": 2048 * 4}
     assert not sum(bytes_per_pass(ModelConfig.preset("one_gpu"), 128).values())
 
 
