@@ -15,7 +15,7 @@ from .strict import InputError, one_of
 REPRODUCED, SAME_DIRECTION, NOT_HERE = "reproduced", "same direction", "not at this scale"
 CONTRADICTED, NEEDS_IMAGENET, NOT_YET = "contradicted", "needs ImageNet", "not measured yet"
 KEYS = {"id", "section", "claim", "paper", "recorded", "experiment", "arm", "control", "rule", "command"}
-# Keys of a rule beside kind and text, of which those in brackets may be absent.
+# Keys of a rule beside kind and text, of which those in brackets may be absent. The factor is null where the paper has none.
 KINDS = {
     "counted": ({"quantity", "low", "high"}, set()),
     "needs_imagenet": (set(), set()),
@@ -154,7 +154,8 @@ def _word(rule: dict, low: float, high: float) -> str:
         contradicted = rule["above"] == 0 and high < 0
         return SAME_DIRECTION if low > rule["above"] else CONTRADICTED if contradicted else NOT_HERE
     if rule["kind"] == "speedup":
-        low, high, effect = math.log(low), math.log(high), math.log(rule["factor"])
+        low, high = math.log(low), math.log(high)
+        effect = math.inf if rule["factor"] is None else math.log(rule["factor"])
     else:
         effect = rule["effect"]
     toward, away = (low, high) if effect > 0 else (-high, -low)

@@ -78,6 +78,14 @@ def test_a_speedup_is_a_ratio_of_epochs():
     assert word("relu-speed-2012", quick + [run("tanh", s, [20]) for s in range(3)]) == claims.CONTRADICTED
 
 
+@pytest.mark.parametrize(
+    "zeros, expected", [((8, 9, 10), "same direction"), ((0, 0, 1), "contradicted"), ((3, 9, 4), "not at this scale")]
+)
+def test_a_speedup_without_a_number_has_a_direction(zeros, expected):
+    found = [run("ones", s, [60] * 3 + [40]) for s in range(3)] + [run("zeros", s, [60] * n + [40]) for s, n in enumerate(zeros)]
+    assert word("bias-ones", found) == expected
+
+
 def test_a_run_that_never_gets_there_counts_as_long_as_it_was():
     assert claims.epochs_to(run("tanh", 0, [60, 50]), 25) == float("inf")
     found = [run("relu", 0, [25]), run("tanh", 0, [60, 50, 40])]
