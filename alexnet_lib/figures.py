@@ -33,7 +33,6 @@ STYLE = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "axes.axisbelow": True,
     "grid.color": "#e8e5de",
     "axes.prop_cycle": plt.cycler(color=COLOURS),
     "xtick.color": INK,
