@@ -33,14 +33,17 @@ class Chapter:
         """(training, test) of the profile: photos10, or CIFAR-10."""
         return open_dataset(DATA[self.profile], "train"), open_dataset(DATA[self.profile], "test")
 
-    def train(self, model: ModelConfig, train: TrainConfig, train_set: PackedDataset) -> tuple[AlexNet, Result]:
+    def train(
+        self, model: ModelConfig, train: TrainConfig, train_set: PackedDataset, valid_set: PackedDataset | None = None
+    ) -> tuple[AlexNet, Result]:
         """A short training in a temporary folder, without a progress bar: the network and what fit() returns.
 
-        The network gets the outputs that the data needs, and its weights from the chapter's seed.
+        The network gets the outputs that the data needs, and its weights from the chapter's seed. With a valid_set the
+        curve has errors on that too (centre crop).
         """
         net = AlexNet(replace(model, classes=len(train_set.classes)), seed=self.seed)
         with tempfile.TemporaryDirectory() as folder:
-            return net, fit(net, train_set, None, replace(train, seed=self.seed), folder, progress=False)
+            return net, fit(net, train_set, valid_set, replace(train, seed=self.seed), folder, progress=False)
 
     def measured(self):
         """What the committed records say of the claims, with error bars; with rerun=True they are measured first."""
