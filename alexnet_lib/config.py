@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from .recorded import RUNS
 from .strict import InputError, build, check_types, merge, not_negative, one_of, positive
 
 
@@ -159,7 +160,7 @@ class TrainConfig:
     decay_biases: bool = True
     bias_lr: float | None = None  # a fixed rate for biases, as in the 2012 source; None: the same as weights
     bias_lr_conv12: float | None = None  # the same, for conv1 and conv2
-    schedule: str = "plateau"  # "plateau", "run_2012", "one_cycle" or "constant"
+    schedule: str = "plateau"  # "plateau", "one_cycle", "constant", or a recorded run such as "run_2012"
     patience: int = 5  # plateau: epochs without a better validation error before lr / 10
     drops: int = 3  # plateau: how often lr is divided by 10
     warmup: float = 0.2  # one_cycle: share of training in which lr rises to its peak
@@ -178,7 +179,7 @@ class TrainConfig:
     def __post_init__(self):
         check_types(self)
         one_of("colour_noise", self.colour_noise, ("eigenvalue", "deviation", "none"))
-        one_of("schedule", self.schedule, ("plateau", "run_2012", "one_cycle", "constant"))
+        one_of("schedule", self.schedule, ("plateau", "one_cycle", "constant", *RUNS))
         one_of("precision", self.precision, ("float32", "bfloat16"))
         positive(self, "epochs", "batch_size", "lr", "images_per_draw", "evaluate_every", "keep_checkpoints", "patience", "limit")
         not_negative(self, "holdout", "holdout_seed", "momentum", "weight_decay", "bias_lr", "bias_lr_conv12", "colour_sigma")

@@ -1,12 +1,13 @@
 """The paper's update rule (section 5) and the schedules of the learning rate."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
 
 from .config import TrainConfig
+from .recorded import RUNS, Run
 
 
 class PaperSGD:
@@ -72,18 +73,12 @@ class Rates:
         return rates
 
 
-# layer-params-145.cfg of the release: (from epoch, rate of all weights). The 2010 run has 23, 51 and 78.
-RUN_2012 = ((0, 0.01), (25, 0.001), (51, 0.0001), (79, 0.00001))
-# From these epochs conv1 learns ten times slower and colour noise is off; then conv1 is frozen. The run ended at 91.
-CONV1_SLOW_2012, CONV1_FROZEN_2012 = 67, 72
-
-
 class Schedule:
     """The learning rate over a run: `rates(progress)` before every step, `observe(error)` after every validation.
 
     "constant": config.lr. "plateau": divided by 10 when the validation error has not improved for config.patience
-    validations, config.drops times in all (the paper did this by hand). "run_2012": the epochs of the authors' recorded run,
-    in proportion to config.lr. "one_cycle": linear up to config.lr for a share config.warmup of the run, linear down to 0.
+    validations, config.drops times in all (the paper did this by hand). "run_2012" and the other names of
+    recorded.RUNS: the epochs of the authors' recorded runs, in proportion to config.lr. "one_cycle": linear up to config.lr for a share config.warmup of the run, linear down to 0.
     """
 
     def __init__(self, config: TrainConfig):
@@ -95,8 +90,8 @@ class Schedule:
     def rates(self, epoch: float) -> Rates:
         """The rates at a time in epochs, with fractions."""
         c = self.config
-        if c.schedule == "run_2012":
-            return self._run_2012(epoch)
+        if c.schedule in RUNS:
+            return self._recorded(RUNS[c.schedule], epoch)
         if c.schedule == "one_cycle":
             done = epoch / c.epochs
             rate = c.lr * max(0.0, min(done / c.warmup if c.warmup else 1.0, (1 - done) / (1 - c.warmup)))
@@ -104,20 +99,21 @@ class Schedule:
             rate = c.lr / 10**self.dropped
         return self._with_biases(rate)
 
-    def _with_biases(self, rate: float, **more) -> Rates:
-        c = self.config
-        layers = {} if c.bias_lr_conv12 is None else {name: (rate, c.bias_lr_conv12) for name in ("conv1", "conv2")}
-        return Rates(rate, c.bias_lr, layers | more.pop("layers", {}), **more)
+    def _with_biases(self, rate: float, slower: float = 1.0) -> Rates:
+        bias, bias12 = (r and r * slower for r in (self.config.bias_lr, self.config.bias_lr_conv12))
+        return Rates(rate, bias, {} if bias12 is None else {name: (rate, bias12) for name in ("conv1", "conv2")})
 
-    def _run_2012(self, epoch: float) -> Rates:
-        c = self.config
-        rate = c.lr / 0.01 * next(r for start, r in reversed(RUN_2012) if epoch >= start)
-        if epoch < CONV1_SLOW_2012:
-            return self._with_biases(rate)
-        slow = c.lr / 0.01 * 0.00001
-        bias = next(r for r in (c.bias_lr_conv12, c.bias_lr, slow) if r is not None)
-        conv1 = (0.0, 0.0) if epoch >= CONV1_FROZEN_2012 else (slow, bias)
-        return self._with_biases(rate, layers={"conv1": conv1}, colour_noise=False)
+    def _recorded(self, run: Run, epoch: float) -> Rates:
+        scale = self.config.lr / 0.01
+        rate = scale * next(r for start, r in reversed(run.rates) if epoch >= start)
+        rates = self._with_biases(rate, 0.1 if epoch >= run.slow_biases else 1.0)
+        if epoch >= run.conv1_slow:
+            slow = scale * 0.00001
+            bias = next(r for r in (rates.layers.get("conv1", (0, None))[1], rates.biases, slow) if r is not None)
+            rates.layers["conv1"] = (slow, bias)
+        if epoch >= run.conv1_frozen:
+            rates.layers["conv1"] = (0.0, 0.0)
+        return replace(rates, colour_noise=not any(start <= epoch < stop for start, stop in run.no_noise))
 
     def observe(self, error: float) -> bool:
         """Takes note of a validation error in percent; True where the rate falls because of it."""

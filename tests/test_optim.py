@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from alexnet_lib import AlexNet, TrainConfig
 from alexnet_lib.optim import PaperSGD, Schedule
+from alexnet_lib.recorded import RUNS
 
 
 def one_parameter(**options) -> tuple[torch.nn.Linear, PaperSGD]:
@@ -106,9 +107,11 @@ def test_run_2012():
             rates[layer] = by_name[f"{part}.{i}.weight"], by_name[f"{part}.{i}.bias"]
         return rates
 
-    assert named(10) == {n: (0.01, 0.002 if n in ("conv1", "conv2") else 0.02) for n in net.named_layers()}
-    assert named(70)["conv1"] == pytest.approx((0.00001, 0.002)) and named(70)["conv2"] == pytest.approx((0.0001, 0.002))
-    assert named(72)["conv1"] == (0, 0)
+    assert named(10) == {n: (0.01, 0.02) for n in net.named_layers()}
+    assert named(70)["conv1"] == pytest.approx((0.00001, 0.02)) and named(70)["conv2"] == pytest.approx((0.0001, 0.02))
+    assert named(72)["conv1"] == (0, 0) and named(90)["conv2"] == pytest.approx((0.00001, 0.02))
+    half = Schedule(TrainConfig.preset("code_2012", schedule="run_145_half", bias_lr_conv12=0.002))
+    assert half.rates(10).layers == {name: (0.01, 0.002) for name in ("conv1", "conv2")}
     assert [schedule.rates(e).colour_noise for e in (66, 67)] == [True, False]
 
 
@@ -154,10 +157,49 @@ def test_the_2012_run_slows_conv1_with_whatever_rates_biases_have():
         schedule = Schedule(TrainConfig.preset("code_2012", **rates))
         return schedule.rates(70).layers["conv1"][1]
 
-    assert conv1_biases() == 0.002
+    assert conv1_biases() == 0.02
+    assert conv1_biases(bias_lr_conv12=0.002) == 0.002
     assert conv1_biases(bias_lr_conv12=0.0) == 0.0
-    assert conv1_biases(bias_lr_conv12=None) == 0.02
-    assert conv1_biases(bias_lr_conv12=None, bias_lr=None) == pytest.approx(0.00001)
+    assert conv1_biases(bias_lr=None) == pytest.approx(0.00001)
+
+
+# By hand from the comments of layer-params-*.cfg: epochs and rates of the weights there.
+RECORDED = {
+    "run_2010": {0: 0.01, 22: 0.01, 23: 0.001, 51: 0.0001, 78: 0.00001},
+    "run_2012_continued": {90: 0.00001, 91: 0.001, 107: 0.0001, 124: 0.00001},
+    "run_147": {22: 0.01, 23: 0.001, 51: 0.0001, 79: 0.00001},
+    "run_148": {21: 0.01, 22: 0.001, 44: 0.0001, 86: 0.00001},
+    "run_150": {24: 0.01, 25: 0.001, 49: 0.0001, 79: 0.00001},
+    "run_167": {23: 0.01, 24: 0.001, 48: 0.0001, 72: 0.00001, 94: 0.00001},
+    "run_170": {23: 0.01, 24: 0.0015874011, 48: 0.00025198421, 72: 0.00004},
+}
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_the_recorded_runs(name):
+    schedule = Schedule(TrainConfig.preset("code_2012", schedule=name))
+    found = {epoch: schedule.rates(epoch).weights for epoch in RECORDED[name]}
+    assert found == pytest.approx(RECORDED[name])
+
+
+def test_what_else_was_changed_in_the_recorded_runs():
+    def rates(name, epoch, **changes):
+        return Schedule(TrainConfig.preset("code_2012", schedule=name, **changes)).rates(epoch)
+
+    assert all(rates("run_147", epoch).colour_noise for epoch in range(90))  # it never went off
+    assert [rates("run_2012_continued", epoch).colour_noise for epoch in (66, 67, 90, 91, 123, 124)] == [1, 0, 0, 1, 1, 0]
+    assert rates("run_167", 72).layers == {} and rates("run_167", 73).layers == {"conv1": (0, 0)}
+    assert [rates("run_167", epoch).biases for epoch in (47, 48)] == pytest.approx([0.02, 0.002])
+    assert rates("run_167", 72, lr=0.1).weights == pytest.approx(0.0001)
+    assert rates("run_167", 48, bias_lr=None).biases is None
+    for name, run in RUNS.items():
+        assert rates(name, run.epochs - 1).layers["conv1"] == (0, 0) and run.rates[0] == (0, 0.01)
+
+
+def test_preset_code_2012_is_the_recorded_run():
+    preset = TrainConfig.preset("code_2012")
+    assert (preset.epochs, preset.holdout, preset.schedule) == (RUNS["run_2012"].epochs, 0, "run_2012")
+    assert (preset.bias_lr, preset.bias_lr_conv12, preset.decay_biases) == (0.02, None, False)
 
 
 @given(st.lists(st.integers(0, 100), max_size=60), st.integers(1, 4), st.integers(0, 3))
@@ -176,7 +218,7 @@ def test_a_plateau_never_drops_more_often_than_it_may(errors, patience, drops):
 
 
 def test_only_a_plateau_ends_early():
-    for name in ("constant", "one_cycle", "run_2012"):
+    for name in ("constant", "one_cycle", *RUNS):
         schedule = Schedule(TrainConfig(schedule=name, patience=1, drops=0))
         for _ in range(5):
             assert not schedule.observe(50) and not schedule.finished
