@@ -9,6 +9,8 @@ The 1000-way layer is whole and belongs to tower 0, as in the authors' source: t
 hidden layer. The paper draws it as one box and does not say where it lives.
 """
 
+import itertools
+import math
 import os
 import time
 from collections import Counter, OrderedDict
@@ -21,9 +23,10 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import cross_entropy
 
 from .config import InputError, ModelConfig
-from .layers import Dropout, LocalResponseNorm, conv_out, pool_out
+from .layers import Dropout, LocalResponseNorm
 from .model import AlexNet
 from .optim import PaperSGD, Rates
+from .summary import layer_table
 
 
 class Message(NamedTuple):
@@ -230,21 +233,14 @@ def bytes_per_pass(config: ModelConfig, batch: int, item: int = 4) -> dict[str, 
         batch: images.
         item: bytes of a number.
     """
-    size, units, crossing = config.image_size, 0, {}  # units: of the layer below, over all towers
-    for name, conv in config.convs:
-        if units and conv.reads_all_towers:
-            crossing[name] = units * config.towers
-        size = conv_out(size, conv.size, conv.stride, conv.padding, conv.overhang)
-        for _ in range(conv.then.count("pool")):
-            size = pool_out(size, config.pool.size, config.pool.stride, config.pool.round_up)
-        units = conv.kernels * size**2
-    number = max(6, 1 + int(name.removeprefix("conv")))
-    for width in config.hidden:
-        if config.hidden_reads_all_towers:
-            crossing[f"fc{number}"] = units * config.towers
-        units, number = width, number + 1
-    crossing[f"fc{number}"] = units
-    return {name: (config.towers - 1) * n // config.towers * batch * item for name, n in crossing.items()}
+    rows, convs, crossing = layer_table(config), dict(config.convs), {}
+    for below, row in itertools.pairwise(rows):
+        reads_all = convs[row.name].reads_all_towers if row.name in convs else config.hidden_reads_all_towers
+        if reads_all or row is rows[-1]:
+            readers = 1 if row is rows[-1] else config.towers
+            part = math.prod(below.passes_on) // config.towers
+            crossing[row.name] = readers * (config.towers - 1) * part * batch * item
+    return crossing
 
 
 def bytes_sent(messages: Iterable[Message], tower: int) -> dict[tuple[str, str], int]:
