@@ -267,8 +267,8 @@ def train_steps(
     the type of the images (N, 3, S, S).
 
     Returns:
-        pid, began, ended (time.perf_counter() around the first step, in s) and, of the first step, logits, loss,
-        gradients by name and messages; then state, the state dict after the last step.
+        pid; of the first step logits, loss and gradients by name; steps, for each step when it began and ended
+        (time.perf_counter(), in s) and its messages; state, the state dict after the last step.
     """
     net = AlexNet(config, seed) if group is None else Tower(config, group, seed)
     net.to(images.dtype).train()
@@ -276,16 +276,17 @@ def train_steps(
     optimiser.rates = Rates(lr).by_parameter(net)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # every tower draws the same dropout masks
-        for step in range(steps):
+        first, log = {}, []
+        for _ in range(steps):
             began = time.perf_counter()
             optimiser.zero_grad()
             logits = net(images)
             found = loss(logits, labels)
             found.backward()
             optimiser.step()
-            if step == 0:
-                first = {"pid": os.getpid(), "began": began, "ended": time.perf_counter()}
-                first |= {"logits": logits.detach(), "loss": found.item()}
+            messages = [] if group is None else list(net.link.messages)
+            log.append({"began": began, "ended": time.perf_counter(), "messages": messages})
+            if not first:
+                first = {"logits": logits.detach(), "loss": found.item()}
                 first |= {"gradients": {name: p.grad for name, p in net.named_parameters()}}
-                first |= {"messages": [] if group is None else list(net.link.messages)}
-    return first | {"state": net.state_dict()}
+    return {"pid": os.getpid(), **first, "steps": log, "state": net.state_dict()}

@@ -89,7 +89,8 @@ def test_two_processes_do_what_one_does(one, two, case):
 @pytest.mark.parametrize("case", CASES)
 def test_the_bytes_that_cross_are_those_of_the_formula(two, case):
     model, count, _, dtype = CASES[case]
-    logs = [t["messages"] for t in two[case]]
+    logs = [t["steps"][-1]["messages"] for t in two[case]]
+    assert len(two[case][0]["steps"]) == CASES[case][2]
     expected = bytes_per_pass(MODELS[model], count, dtype.itemsize)
     sent = [bytes_sent(log, t) for t, log in enumerate(logs)]
     for place, total in expected.items():
@@ -217,11 +218,11 @@ def test_towers_are_the_ranks_of_their_group():
     right, towers = train_steps(None, THREE, *batch(THREE, 4, torch.float64), steps=2), [f["three"] for f in found[1:]]
     joined = join_states([t["state"] for t in towers])
     assert max(distance(joined[name], x) for name, x in right["state"].items()) < 1e-9
-    sent = [bytes_sent(t["messages"], i) for i, t in enumerate(towers)]
+    sent = [bytes_sent(t["steps"][0]["messages"], i) for i, t in enumerate(towers)]
     for place, total in bytes_per_pass(THREE, 4, 8).items():
         assert sum(s.get((place, "forward"), 0) for s in sent) == sum(s.get((place, "backward"), 0) for s in sent) == total
     alone, same = found[0]["alone"], train_steps(None, ModelConfig.preset("small", towers=1), *batch(SMALL, 4, torch.float32))
-    assert torch.equal(alone["logits"], same["logits"]) and not alone["messages"]
+    assert torch.equal(alone["logits"], same["logits"]) and not alone["steps"][0]["messages"]
 
 
 # A process that dies, fails or hangs.
