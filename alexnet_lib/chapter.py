@@ -21,8 +21,8 @@ KNOWN = {"profile": str, "seed": int, "rerun": bool}
 class Chapter:
     """One chapter's parameters, data and claims. `begin` makes it."""
 
-    def __init__(self, profile: str, seed: int, rerun: bool, names: Sequence[str]):
-        self.profile, self.seed, self.rerun, self.names = profile, seed, rerun, tuple(names)
+    def __init__(self, profile: str, seed: int, rerun: bool, names: Sequence[str], source: str):
+        self.profile, self.seed, self.rerun, self.names, self.source = profile, seed, rerun, tuple(names), source
 
     @property
     def card(self) -> claims.Card:
@@ -31,7 +31,7 @@ class Chapter:
 
     def data(self) -> tuple[PackedDataset, PackedDataset]:
         """(training, test) of the profile: photos10, or CIFAR-10."""
-        return open_dataset(DATA[self.profile], "train"), open_dataset(DATA[self.profile], "test")
+        return open_dataset(self.source, "train"), open_dataset(self.source, "test")
 
     def train(
         self, model: ModelConfig, train: TrainConfig, train_set: PackedDataset, valid_set: PackedDataset | None = None
@@ -64,22 +64,24 @@ class Chapter:
         return Markdown("\n".join(f"- {claims.sentence(claims.ledger()[name])}" for name in self.names))
 
 
-def begin(namespace: dict, claims: Sequence[str]) -> Chapter:
+def begin(namespace: dict, claims: Sequence[str], more: dict[str, str] | None = None) -> Chapter:
     """Checks the parameters of a chapter, applies the style of its figures, keeps the memory of large tensors.
 
     Args:
         namespace: `globals()` in the cell below the parameters.
         claims: ids of the ledger.
+        more: profiles that this chapter alone has, and their data.
 
     Raises:
         InputError: a parameter that does not exist or is of a wrong type, or a profile without data for a chapter.
     """
     given = check(namespace, KNOWN, Chapter)
-    if given["profile"] not in DATA:
-        raise InputError(f"a chapter's profile is {' or '.join(DATA)}, not {given['profile']!r}; 14_reproduction has the others")
+    sources = DATA | (more or {})
+    if given["profile"] not in sources:
+        raise InputError(f"a chapter's profile is {' or '.join(sources)}, not {given['profile']!r}; 14_reproduction has the others")
     figures.use_style()
     keep_pages()
-    return Chapter(given["profile"], given["seed"], given["rerun"], claims)
+    return Chapter(given["profile"], given["seed"], given["rerun"], claims, sources[given["profile"]])
 
 
 def show(*objects):
