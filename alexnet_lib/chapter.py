@@ -78,7 +78,9 @@ def begin(namespace: dict, claims: Sequence[str], more: dict[str, str] | None = 
     given = check(namespace, KNOWN, Chapter)
     sources = DATA | (more or {})
     if given["profile"] not in sources:
-        raise InputError(f"a chapter's profile is {' or '.join(sources)}, not {given['profile']!r}; 14_reproduction has the others")
+        raise InputError(
+            f"a chapter's profile is {' or '.join(sources)}, not {given['profile']!r}; 14_reproduction has the others"
+        )
     figures.use_style()
     keep_pages()
     return Chapter(given["profile"], given["seed"], given["rerun"], claims, sources[given["profile"]])

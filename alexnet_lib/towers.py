@@ -20,6 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, distributed, nn
 from torch.autograd.function import once_differentiable
+from torch.distributed import P2POp, batch_isend_irecv, irecv, isend
 from torch.nn.functional import cross_entropy
 
 from .config import InputError, ModelConfig
@@ -53,38 +54,49 @@ class Link:
         self.tower, self.towers = distributed.get_rank(self.group), distributed.get_world_size(self.group)
         self.messages: list[Message] = []
 
-    def swap(self, place: str, way: str, outgoing: dict[int, Tensor], incoming: dict[int, Tensor]) -> None:
-        """Sends outgoing[t] to tower t and fills incoming[t] with what tower t sends; all at once, so nobody waits in a ring."""
-        began, ends = time.perf_counter(), ((distributed.isend, outgoing), (distributed.irecv, incoming))
-        moves = [distributed.P2POp(f, x, group=self.group, group_peer=t) for f, side in ends for t, x in side.items()]
-        for request in distributed.batch_isend_irecv(moves) if moves else ():
+    def swap(self, place: str, way: str, outgoing: dict[int, Tensor], incoming: dict[int, Tensor]):
+        """Sends outgoing[t] to tower t and fills incoming[t] with what tower t sends.
+
+        All at once: if each tower sent before it received, they could wait for each other for ever.
+        """
+        began = time.perf_counter()
+        moves = [P2POp(isend, x, group=self.group, group_peer=t) for t, x in outgoing.items()]
+        moves += [P2POp(irecv, x, group=self.group, group_peer=t) for t, x in incoming.items()]
+        for request in batch_isend_irecv(moves) if moves else ():
             request.wait()
-        ended = time.perf_counter()
-        self.messages += [Message(place, way, self.tower, t, x.nbytes, began, ended) for t, x in outgoing.items()]
-        self.messages += [Message(place, way, t, self.tower, x.nbytes, began, ended) for t, x in incoming.items()]
+        times = began, time.perf_counter()
+        for t, x in outgoing.items():
+            self.messages.append(Message(place, way, self.tower, t, x.nbytes, *times))
+        for t, x in incoming.items():
+            self.messages.append(Message(place, way, t, self.tower, x.nbytes, *times))
 
 
 class _Read(torch.autograd.Function):
-    """Forward, the readers get the units of all towers; backward, each tower gets the gradients of its own and adds them up."""
+    """Forward, the readers get the units of all towers.
+
+    Backward, each tower gets from every reader the gradient of its own units, and adds them up.
+    """
 
     @staticmethod
     def forward(ctx, own: Tensor, link: Link, place: str, readers: Sequence[int]) -> Tensor:
-        ctx.link, ctx.place, ctx.readers, ctx.shape = link, place, readers, own.shape
-        own, reads = own.contiguous(), link.tower in readers
-        parts = {t: torch.empty_like(own) for t in range(link.towers) if reads and t != link.tower}
-        link.swap(place, "forward", {t: own for t in readers if t != link.tower}, parts)
-        parts[link.tower] = own
-        return torch.cat([parts[t] for t in range(link.towers)], 1) if reads else own.new_empty(len(own), 0)
+        ctx.facts = link, place, readers, own.shape
+        own, towers = own.contiguous(), range(link.towers)
+        reads = link.tower in readers
+        outgoing = {t: own for t in readers if t != link.tower}
+        incoming = {t: torch.empty_like(own) for t in towers if reads and t != link.tower}
+        link.swap(place, "forward", outgoing, incoming)
+        parts = incoming | {link.tower: own}
+        return torch.cat([parts[t] for t in towers], 1) if reads else own.new_empty(len(own), 0)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor):
-        link, readers = ctx.link, ctx.readers
-        shares = dict(enumerate(gradient.chunk(link.towers, 1))) if link.tower in readers else {}
-        found = {t: gradient.new_empty(ctx.shape) for t in readers if t != link.tower}
-        link.swap(ctx.place, "backward", {t: x.contiguous() for t, x in shares.items() if t != link.tower}, found)
-        if link.tower in readers:
-            found[link.tower] = shares[link.tower]
+        link, place, readers, shape = ctx.facts
+        shares = gradient.chunk(link.towers, 1) if link.tower in readers else ()
+        outgoing = {t: x.contiguous() for t, x in enumerate(shares) if t != link.tower}
+        incoming = {t: gradient.new_empty(shape) for t in readers if t != link.tower}
+        link.swap(place, "backward", outgoing, incoming)
+        found = incoming | ({link.tower: shares[link.tower]} if shares else {})
         return sum(found[t] for t in sorted(found)), None, None, None
 
 
@@ -106,9 +118,9 @@ class Exchange(nn.Module):
 
 
 class TowerDropout(Dropout):
-    """Dropout (section 4.2) of a tower's units: every tower draws the whole layer's mask and takes its part of it.
-
-    So the masks are those of the network in one process, where torch's generator is in the same state in every tower.
+    """Dropout (section 4.2) of a tower's units: each tower draws the whole layer's mask and takes its
+    part. Where torch's generator is in the same state in every tower, the masks are those of the
+    network in one process.
     """
 
     def __init__(self, rate: float, scale: str, link: Link):
