@@ -105,17 +105,17 @@ class Block:
     def numbers(self) -> list[str]:
         """The side beside the front face, the number of maps below it."""
         x, y = self.at(0.5, 1, 0)
-        below = text(x, y + 13, f"{self.maps:,}", self.colour, 12, halo=True)
+        below = text(x, y + 15, f"{self.maps:,}", self.colour, 14, halo=True)
         x, y = self.at(0, 0.8, 0)
-        return [below] + ([text(x - 3, y + 5, str(self.side), self.colour, 12, "end", halo=True)] if self.side else [])
+        return [below] + ([text(x - 3, y + 5, str(self.side), self.colour, 14, "end", halo=True)] if self.side else [])
 
 
 def figure2(config: ModelConfig) -> str:
     """Figure 2 of the paper, both towers whole: maps as boxes, in each one kernel of the next layer and the unit that it
     feeds. Pale boxes are what pooling leaves. For networks of one tower or two."""
     rows, convs, towers = layer_table(config), dict(config.convs), config.towers
-    width, margin, middle, apart = 1000, 34, 200 if towers == 2 else 140, 100
-    height = 2 * middle + 100
+    width, margin, middle, apart = 900, 38, 205 if towers == 2 else 140, 102
+    height = 2 * middle + 120
     stages: list[list[Block]] = [[Block(3, config.image_size, INK)]]
     reads: list[tuple[int | None, bool]] = []  # before each stage: the window's size, whether it reads all towers
     captions = {0: ("input", "the image", "")}
@@ -124,7 +124,7 @@ def figure2(config: ModelConfig) -> str:
         share = row.output[0] if last else row.output[0] // towers
         colours = (INK,) if last else TOWERS[:towers]
         reads.append((conv.size if conv else None, _reads_all(config, row, i == 0 or last)))
-        facts = (f"{share} of {conv.size}×{conv.size}×{row.depth}",) if conv else (f"{share:,} units",)
+        facts = (f"{share} of", f"{conv.size}×{conv.size}×{row.depth}") if conv else (f"{share:,}", "units")
         facts += (f"stride {conv.stride}",) if conv and conv.stride > 1 else ()
         captions[len(stages)] = (row.name, *facts, _then(config, row))
         stages.append([Block(share, row.output[1] if conv else None, colour) for colour in colours])
@@ -134,7 +134,7 @@ def figure2(config: ModelConfig) -> str:
     for number, stage in enumerate(stages[1:-1]):
         for block in stage:
             block.unit = (0.32, 0.68)[number % 2] if block.side else 0.5  # apart from the next kernel, which is drawn there too
-    gaps = [0.34 if stage[0].pooled else 1.0 if stage[0].side else 1.15 for stage in stages[1:]]
+    gaps = [0.5 if stage[0].pooled else 1.0 for stage in stages[1:]]
     gap = (width - 2 * margin - sum(stage[0].wide for stage in stages)) / sum(gaps)
     x = float(margin)
     for stage, before in zip(stages, [0.0, *gaps], strict=True):
@@ -155,10 +155,10 @@ def figure2(config: ModelConfig) -> str:
     parts += [number for stage in stages for block in stage for number in block.numbers()]
     for place, (name, *facts) in captions.items():
         block = stages[place][0]
-        parts += _column(block.left + block.wide / 2, height, name, *(fact for fact in facts if fact))
+        parts += _column(block.left + block.wide / 2, height - 24, name, *(fact for fact in facts if fact), size=14)
     for number, block in enumerate(stages[1] if towers == 2 else (), 1):
         x, y = block.at(0, 0, 1)
-        parts.append(text(x, y - 8, f"tower {number}", block.colour, 12))
+        parts.append(text(x, y - 8, f"tower {number}", block.colour, 15))
     return svg(width, height, "Figure 2: the network drawn as boxes, a kernel in each and the unit that it feeds", *parts)
 
 
@@ -172,10 +172,10 @@ def _then(config: ModelConfig, row: Row) -> str:
     return ", ".join(STEPS[step] for step in conv.then if step in STEPS) if conv else ""
 
 
-def _column(x: float, height: float, name: str, *lines: str) -> list[str]:
+def _column(x: float, height: float, name: str, *lines: str, size: int = 11) -> list[str]:
     """A layer's name and facts, one below the other, at the foot of the picture."""
-    facts = [text(x, height - 40 + 16 * i, words) for i, words in enumerate(lines) if words]
-    return [text(x, height - 58, name, size=13, weight="bold"), *facts]
+    facts = [text(x, height - 40 + (size + 5) * i, words, size=size) for i, words in enumerate(lines) if words]
+    return [text(x, height - 58, name, size=size + 2, weight="bold"), *facts]
 
 
 def svg(width: float, height: float, title: str, *parts: str) -> str:

@@ -1,6 +1,7 @@
 """The pictures of a network: well-formed, inside their frame, with the numbers of the network that they show."""
 
 import re
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -33,8 +34,8 @@ def test_figure_2_of_every_preset(name):
 def test_figure_2_shows_the_papers_kernels_a_tower():
     said = words(figure2(ModelConfig.preset("paper")))
     kernels = ["48 of 11×11×3", "128 of 5×5×48", "192 of 3×3×256", "192 of 3×3×192", "128 of 3×3×192"]
-    assert [word for word in said if " of " in word] == kernels
-    assert [word for word in said if word.endswith("units")] == ["2,048 units", "2,048 units", "1,000 units"]
+    assert [f"{a} {b}" for a, b in pairwise(said) if a.endswith(" of")] == kernels
+    assert [f"{a} {b}" for a, b in pairwise(said) if b == "units"] == ["2,048 units", "2,048 units", "1,000 units"]
 
 
 @pytest.mark.parametrize("draw", [overview, figure2])
