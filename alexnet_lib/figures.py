@@ -89,7 +89,7 @@ def evidence_figure(pairs: Sequence[tuple]) -> Figure:
         margin = 0.15 * (max(values) - min(values)) or 1.0
         axes.set(xlim=(min(values) - margin, max(values) + margin), ylim=(-1, 1), yticks=[])
         if len(values) == 1:  # neither a number of the paper nor one of ours
-            axes.set_xticks([0], ["no effect"])
+            axes.set_xticks([none], ["no effect"])
         axes.set_xlabel("epochs of the control, divided by ours" if speedup else f"difference ({claim.unit})", fontsize=9)
         axes.spines["left"].set_visible(False)
         if verdict.interval:
