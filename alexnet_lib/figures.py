@@ -112,8 +112,8 @@ class Slider:
 
     @staticmethod
     def _encoded(figure: Figure) -> str:
-        picture = io.BytesIO()
-        figure.savefig(picture, format="png")
+        picture = io.BytesIO()  # WebP, which every browser of today shows: photographs take a fifth of what PNG takes
+        figure.savefig(picture, format="webp", pil_kwargs={"quality": 85})
         return base64.b64encode(picture.getvalue()).decode()
 
     def _repr_html_(self) -> str:
@@ -123,7 +123,7 @@ class Slider:
             f"{chosen}.querySelector('output').textContent = {json.dumps(self.values)}[this.value]"
         )
         pictures = "".join(
-            f'<img alt="{html.escape(f"{self.alt}; {self.name} = {value}")}" src="data:image/png;base64,{frame}"'
+            f'<img alt="{html.escape(f"{self.alt}; {self.name} = {value}")}" src="data:image/webp;base64,{frame}"'
             f' style="max-width:100%;{"" if i == self.start else "display:none"}">'
             for i, (value, frame) in enumerate(zip(self.values, self.frames, strict=True))
         )
