@@ -5,6 +5,7 @@ PROFILES = quick laptop paper code_2012 one_gpu no_communication torchvision fou
 SEED ?= 0
 DATA ?=
 RECORD ?=
+WORKERS ?= 2
 BIN = .venv/bin
 PY = $(BIN)/python
 PIP = $(PY) -m pip --disable-pip-version-check
@@ -40,10 +41,10 @@ reproduce: setup  ## train end to end, write the record, render the book
 	@$(MAKE) --no-print-directory book
 	@$(PY) tools/reproduce.py --profile "$(PROFILE)" --seed "$(SEED)" --report "$(FIRST_PAGE)"
 
-test: setup  ## check style, run every test
+test: setup  ## check style, run every test, in WORKERS=2 processes of one thread each
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest -n $(WORKERS) --dist loadfile
 
 # What these settings cannot change is left out: the book, and what only moves files.
 PORTABLE = tests $(addprefix --ignore tests/test_,book.py browser.py make.py sources.py)
