@@ -193,8 +193,9 @@ class TowerLinear(nn.Module):
 class Dropout(nn.Module):
     """Dropout (section 4.2): each unit is set to 0 with probability `rate` while training.
 
-    scale="test": the paper's form, in which outputs are multiplied by 1 - rate when testing. scale="train": today's, in which
-    what is kept is divided by 1 - rate while training and nothing is done when testing.
+    scale="test": the paper's form, in which outputs are multiplied by 1 - rate when testing.
+    scale="train": today's, in which what is kept is divided by 1 - rate while training and
+    nothing is done when testing.
     """
 
     def __init__(self, rate: float = 0.5, scale: str = "test"):

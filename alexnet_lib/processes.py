@@ -56,7 +56,7 @@ def join_processes(device: torch.device) -> None:
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
 
-def run_in_processes(function: Callable, *args, processes: int = 2, timeout: float = 120, backend: str = "gloo") -> list:
+def run_in_processes(function: Callable, *args, processes: int = 2, timeout: float = 300, backend: str = "gloo") -> list:
     """Calls function(group, *args) in so many new processes of this machine, which form a torch.distributed group.
 
     The function must be one that can be imported; one that a notebook defines can not. The processes share the threads

@@ -239,10 +239,9 @@ def trouble(group, kind: str) -> None:
 
 @pytest.mark.parametrize("kind, words", [("dies", r"exit code 7(.|\n)*tower 1 speaks"), ("fails", "ValueError: on purpose")])
 def test_a_process_that_ends_takes_the_other_with_it(kind, words):
-    began = time.monotonic()
-    with pytest.raises(RuntimeError, match=rf"process 1 failed(.|\n)*{words}"):
-        run_in_processes(trouble, kind, timeout=200)
-    assert time.monotonic() - began < 100 and not multiprocessing.active_children()
+    with pytest.raises(RuntimeError, match=rf"process 1 failed(.|\n)*{words}"):  # and not TimeoutError
+        run_in_processes(trouble, kind)
+    assert not multiprocessing.active_children()
 
 
 def test_a_process_that_hangs_is_ended():
