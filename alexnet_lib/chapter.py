@@ -12,7 +12,7 @@ from .memory import keep_pages
 from .model import AlexNet
 from .packed import PackedDataset, open_dataset
 from .parameters import check
-from .training import Result, fit
+from .training import Result, fit, split_holdout
 
 DATA = {"quick": "photos10", "laptop": "cifar10"}
 KNOWN = {"profile": str, "seed": int, "rerun": bool}
@@ -38,9 +38,10 @@ class Chapter:
     ) -> tuple[AlexNet, Result]:
         """A short training in a temporary folder, without a progress bar: the network and what fit() returns.
 
-        The network gets the outputs that the data needs, and its weights from the chapter's seed. With a valid_set the
-        curve has errors on that too (centre crop).
+        The network gets the outputs that the data needs, and its weights from the chapter's seed. Of train_set only
+        train.limit images are used, and none is held out. With a valid_set the curve has errors on that too (centre crop).
         """
+        train_set, _ = split_holdout(train_set, replace(train, holdout=0))
         net = AlexNet(replace(model, classes=len(train_set.classes)), seed=self.seed)
         with tempfile.TemporaryDirectory() as folder:
             return net, fit(net, train_set, valid_set, replace(train, seed=self.seed), folder, progress=False)

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from helpers import ROOT
 
-from alexnet_lib import InputError, chapter
+from alexnet_lib import InputError, ModelConfig, TrainConfig, chapter
 
 CHAPTERS = sorted(path for path in (ROOT / "notebooks").glob("*.ipynb") if not path.name.startswith("14"))
 HEADINGS = ("From scratch", "measured", "2012 source", "Common mistakes", "Exercises", "Verdict")
@@ -118,6 +118,13 @@ def test_parameters_of_a_chapter(change, said):
     assert chapter.begin(GOOD, ["lrn"]).seed == 0
     with pytest.raises(InputError, match=said):
         chapter.begin(GOOD | change, ["lrn"])
+
+
+def test_a_short_training_keeps_to_its_limit():
+    here = chapter.begin(GOOD, ["lrn"])
+    train_set, _ = here.data()
+    few = TrainConfig.preset("quick", epochs=1, batch_size=8, limit=24)
+    assert here.train(ModelConfig.preset("small"), few, train_set)[1].step == 3
 
 
 def test_what_is_shown_is_the_library_s_own_source():
