@@ -1,6 +1,7 @@
 """The experiments of experiments.json: every arm can be built, and measuring writes a record once."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -27,6 +28,9 @@ def test_arms_of_the_ablations_are_what_their_names_say():
     assert shapes["one_gpu"] == shapes["no_overlap"] == shapes["whole"]  # so that the fully connected layers are as large
     kernels = [[getattr(arms[a].model, f"conv{i}").kernels for i in range(1, 6)] for a in ("whole", "one_gpu")]
     assert [a // b for a, b in zip(*kernels, strict=True)] == [2, 2, 2, 2, 1]
+    paper, small = ModelConfig.preset("paper"), arms["whole"].model
+    alpha = paper.norm.alpha / paper.norm.k * (small.pixel_std / paper.pixel_std) ** 2  # one over an activity squared
+    assert small.norm.k == 1 and arms["lrn_scaled"].model.norm == replace(small.norm, alpha=pytest.approx(alpha))
 
 
 TRY = {"model": [TINY], "train": [{"epochs": 1, "limit": 100, "batch_size": 20}]}
