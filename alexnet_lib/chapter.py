@@ -1,6 +1,7 @@
 """What every chapter begins and ends with: parameters checked, claims beside what was measured, a verdict."""
 
 import inspect
+import sys
 import tempfile
 import textwrap
 from collections.abc import Sequence
@@ -84,6 +85,9 @@ def begin(namespace: dict, claims: Sequence[str], more: dict[str, str] | None = 
         )
     figures.use_style()
     keep_pages()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "flush_timeout"):  # a kernel's: after ten seconds on a busy machine it complains in the page
+            stream.flush_timeout = 600
     return Chapter(given["profile"], given["seed"], given["rerun"], claims, sources[given["profile"]])
 
 

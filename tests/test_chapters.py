@@ -130,3 +130,14 @@ def test_a_short_training_keeps_to_its_limit():
 def test_what_is_shown_is_the_library_s_own_source():
     text = chapter.show(chapter.begin).data
     assert text.startswith("```python\ndef begin(namespace") and text.endswith("\n```")
+
+
+def test_a_busy_machine_prints_nothing_into_a_page(monkeypatch):
+    """A kernel's stream writes to stderr, and so into a cell, when a flush takes longer than its patience of ten seconds."""
+
+    class Stream:
+        flush_timeout = 10
+
+    monkeypatch.setattr("sys.stdout", Stream())
+    chapter.begin(GOOD, ["lrn"])
+    assert sys.stdout.flush_timeout >= 300
