@@ -98,7 +98,7 @@ def test_reproduce_stops_cleanly(tmp_path):
             below = psutil.Process(process.pid).children(recursive=True)
         time.sleep(3)
         process.send_signal(signal.SIGTERM)
-        said = process.communicate(timeout=120)[1]
+        said = process.communicate(timeout=300)[1]
     assert process.returncode == 130
     assert said.strip().splitlines()[-1].startswith("stopped; the same command goes on")
     assert len(below) >= 2 and not psutil.wait_procs(below, timeout=20)[1]

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from alexnet_lib.config import InputError, one_of
@@ -67,8 +68,10 @@ def wait_for(command: list[str]) -> int:
             return process.wait()
         except KeyboardInterrupt:
             print("\nstopping after this step", file=sys.stderr)
-            process.send_signal(signal.SIGINT)
-            process.wait()
+            while process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                with suppress(subprocess.TimeoutExpired):  # a papermill that was still starting may lose a signal
+                    process.wait(timeout=30)
             raise
 
 
