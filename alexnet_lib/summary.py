@@ -67,6 +67,45 @@ def totals(rows: list[Row]) -> dict[str, int]:
     return {key: sum(getattr(r, key) for r in rows) for key in ("parameters", "neurons", "multiply_adds", "activation_bytes")}
 
 
+def training_memory(net: AlexNet, batch: int = 128) -> dict[str, int]:
+    """Bytes that a process must hold while it trains, in float32, counted on a network (or a Tower) on the meta device.
+
+    Nothing is allocated. What autograd keeps for the way back it is asked for; then the way back is followed layer by
+    layer: what is kept shrinks, the gradients of the parameters grow, and two gradients pass through the layer at hand.
+    Not counted: the scratch space of convolution routines, and what an allocator loses between blocks.
+
+    Returns:
+        parameters, gradients, velocity; image; kept: what autograd keeps between forward and backward, the image and the
+        parameters left out; passing: the largest two gradients of activations; peak: the most that is there at once.
+    """
+    config, steps, net = net.config, [], net.train()
+    data = torch.empty(batch, 3, config.image_size, config.image_size, device="meta")
+    seen = {x.untyped_storage()._cdata: x for x in [data, *net.parameters()]}  # kept alive: no address comes twice
+    found = {"parameters": sum(p.nbytes for p in net.parameters())}
+    found |= {"gradients": found["parameters"], "velocity": found["parameters"], "image": data.nbytes}
+    for module in [*net.features, nn.Flatten(), *net.classifier]:
+        before, kept = data, []
+
+        def keep(x: torch.Tensor, kept: list = kept) -> torch.Tensor:
+            storage = x.untyped_storage()
+            if storage._cdata not in seen:
+                seen[storage._cdata] = x
+                kept.append(storage.nbytes())
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            data = module(data)
+        passing = 0 if data._base is before else data.nbytes + before.nbytes * before.requires_grad
+        steps.append((sum(kept), sum(p.nbytes for p in module.parameters()), passing))
+    kept, gradients, peak = sum(kept for kept, _, _ in steps), 0, 0
+    found |= {"kept": kept, "passing": max(passing for _, _, passing in steps)}
+    for of_layer, weights, passing in reversed(steps):
+        gradients += weights
+        peak = max(peak, kept + gradients + passing)
+        kept -= of_layer
+    return found | {"peak": found["parameters"] + found["velocity"] + found["image"] + peak}
+
+
 def describe(config: ModelConfig, batch: int = 128) -> str:
     """The table as text; for presets of the paper's network with the neurons that the paper prints."""
     rows, beside = layer_table(config), config.name in ("paper", "code_2012")

@@ -3,7 +3,7 @@
 AlexNet holds all towers, and a layer that reads only its own tower is a grouped convolution there. Here each process of
 a torch.distributed group holds one tower and nothing of the others. A layer that reads all towers fetches their maps
 first, and on the way back sends each tower its share of the gradient. With the same weights the two give the same
-logits, gradients and steps; what crosses between the processes is noted down message by message.
+logits, gradients and steps; what crosses between the processes (exchange.py) is noted down message by message.
 
 The 1000-way layer is whole and belongs to tower 0, as in the authors' source: the others send it their half of the last
 hidden layer. The paper draws it as one box and does not say where it lives.
@@ -13,108 +13,19 @@ import itertools
 import math
 import os
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections import OrderedDict
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.autograd.function import once_differentiable
-from torch.distributed import P2POp, batch_isend_irecv, irecv, isend
 from torch.nn.functional import cross_entropy
 
 from .config import InputError, ModelConfig
+from .exchange import Exchange, Link, SilentLink
 from .layers import Dropout, LocalResponseNorm
 from .model import AlexNet
 from .optim import PaperSGD, Rates
 from .summary import layer_table
-
-
-class Message(NamedTuple):
-    """A tensor that went from one tower to another, as noted by the sender or by the receiver."""
-
-    place: str  # the layer that reads it
-    way: str  # "forward" or "backward"
-    source: int
-    target: int
-    bytes: int
-    began: float  # time.perf_counter() at this end, in s: ready to send or to receive
-    ended: float  # all that this tower exchanges at this place has gone through
-
-
-class Link:
-    """A tower's line to the others.
-
-    Args:
-        group: the process group whose ranks are the towers, such as one dimension of a device mesh; None is the world.
-    """
-
-    def __init__(self, group: distributed.ProcessGroup | None = None):
-        self.group = distributed.group.WORLD if group is None else group
-        self.tower, self.towers = distributed.get_rank(self.group), distributed.get_world_size(self.group)
-        self.messages: list[Message] = []
-
-    def swap(self, place: str, way: str, outgoing: dict[int, Tensor], incoming: dict[int, Tensor]):
-        """Sends outgoing[t] to tower t and fills incoming[t] with what tower t sends.
-
-        All at once: if each tower sent before it received, they could wait for each other for ever.
-        """
-        began = time.perf_counter()
-        moves = [P2POp(isend, x, group=self.group, group_peer=t) for t, x in outgoing.items()]
-        moves += [P2POp(irecv, x, group=self.group, group_peer=t) for t, x in incoming.items()]
-        for request in batch_isend_irecv(moves) if moves else ():
-            request.wait()
-        times = began, time.perf_counter()
-        for t, x in outgoing.items():
-            self.messages.append(Message(place, way, self.tower, t, x.nbytes, *times))
-        for t, x in incoming.items():
-            self.messages.append(Message(place, way, t, self.tower, x.nbytes, *times))
-
-
-class _Read(torch.autograd.Function):
-    """Forward, the readers get the units of all towers.
-
-    Backward, each tower gets from every reader the gradient of its own units, and adds them up.
-    """
-
-    @staticmethod
-    def forward(ctx, own: Tensor, link: Link, place: str, readers: Sequence[int]) -> Tensor:
-        ctx.facts = link, place, readers, own.shape
-        own, towers = own.contiguous(), range(link.towers)
-        reads = link.tower in readers
-        outgoing = {t: own for t in readers if t != link.tower}
-        incoming = {t: torch.empty_like(own) for t in towers if reads and t != link.tower}
-        link.swap(place, "forward", outgoing, incoming)
-        parts = incoming | {link.tower: own}
-        return torch.cat([parts[t] for t in towers], 1) if reads else own.new_empty(len(own), 0)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient: Tensor):
-        link, place, readers, shape = ctx.facts
-        shares = gradient.chunk(link.towers, 1) if link.tower in readers else ()
-        outgoing = {t: x.contiguous() for t, x in enumerate(shares) if t != link.tower}
-        incoming = {t: gradient.new_empty(shape) for t in readers if t != link.tower}
-        link.swap(place, "backward", outgoing, incoming)
-        found = incoming | ({link.tower: shares[link.tower]} if shares else {})
-        return sum(found[t] for t in sorted(found)), None, None, None
-
-
-class Exchange(nn.Module):
-    """Before a layer that reads all towers: (N, C / towers, ...) of each tower becomes (N, C, ...) in every reader.
-
-    A tower that does not read gets an empty tensor (N, 0), through which its gradient comes home.
-    """
-
-    def __init__(self, link: Link, place: str, readers: Sequence[int]):
-        super().__init__()
-        self.link, self.place, self.readers = link, place, readers
-
-    def forward(self, own: Tensor) -> Tensor:
-        return _Read.apply(own, self.link, self.place, self.readers)
-
-    def extra_repr(self) -> str:
-        return f"{self.place}, read by towers {list(self.readers)}"
 
 
 class TowerDropout(Dropout):
@@ -147,16 +58,16 @@ class Tower(AlexNet):
     Args:
         config: the whole network.
         group: its ranks are the towers: rank t holds tower t. None is the world. Processes beyond the group are no
-            concern of it, so that several groups may train copies on different images.
+            concern of it, so that several groups may train copies on different images. A Link is taken as it is.
         seed: of the initial weights, those of AlexNet(config, seed). They are drawn whole in each process, then cut.
 
     Raises:
         InputError: the group has not one process for each tower, or a normalisation window would cross towers.
     """
 
-    def __init__(self, config: ModelConfig, group: distributed.ProcessGroup | None = None, seed: int = 0):
+    def __init__(self, config: ModelConfig, group: distributed.ProcessGroup | Link | None = None, seed: int = 0):
         super().__init__(config, seed)
-        self.link = Link(group)
+        self.link = group if isinstance(group, Link) else Link(group)
         if self.link.towers != config.towers:
             raise InputError(f"{config.towers} towers need as many processes, and the group has {self.link.towers}")
         if config.towers > 1:
@@ -235,6 +146,22 @@ def join_states(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.cat([s[name] for s in states if name in s]) for name in states[0]}
 
 
+def gather_states(state: dict[str, Tensor], link: Link) -> dict[str, Tensor] | None:
+    """The state dict of AlexNet in tower 0, from those of all towers, which must all call; None in the others.
+
+    A checkpoint made of it is one of the network in one process, and `split_state` is the way back.
+    """
+    states = [None] * link.towers if link.tower == 0 else None
+    distributed.gather_object({name: x.cpu() for name, x in state.items()}, states, group=link.group, group_dst=0)
+    return join_states(states) if states else None
+
+
+def without_storage(config: ModelConfig, tower: int | None = None) -> AlexNet:
+    """The network, or one of its towers, on the meta device: with shapes and no numbers, for counting."""
+    with torch.device("meta"):
+        return AlexNet(config) if tower is None else Tower(config, SilentLink(tower, config.towers))
+
+
 def bytes_per_pass(config: ModelConfig, batch: int, item: int = 4) -> dict[str, int]:
     """Bytes that cross between towers in a forward pass, by the layer that reads them; a backward pass has as many.
 
@@ -253,15 +180,6 @@ def bytes_per_pass(config: ModelConfig, batch: int, item: int = 4) -> dict[str, 
             part = math.prod(below.passes_on) // config.towers
             crossing[row.name] = readers * (config.towers - 1) * part * batch * item
     return crossing
-
-
-def bytes_sent(messages: Iterable[Message], tower: int) -> dict[tuple[str, str], int]:
-    """Bytes by (place, way) of the messages that a tower sent."""
-    total = Counter()
-    for m in messages:
-        if m.source == tower:
-            total[m.place, m.way] += m.bytes
-    return dict(total)
 
 
 def train_steps(

@@ -13,8 +13,9 @@ from torch.nn.functional import cross_entropy
 
 from alexnet_lib import AlexNet, InputError, ModelConfig
 from alexnet_lib.evaluation import predict
+from alexnet_lib.exchange import bytes_sent
 from alexnet_lib.processes import run_in_processes
-from alexnet_lib.towers import Tower, bytes_per_pass, bytes_sent, join_states, loss, split_state, train_steps
+from alexnet_lib.towers import Tower, bytes_per_pass, join_states, loss, split_state, train_steps
 
 # The hidden layers are those of the preset only for "paper": one network of 61 million weights, twice, is enough for a test.
 MODELS = {
