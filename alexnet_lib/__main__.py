@@ -85,7 +85,7 @@ def train(
     )
     if int(os.environ.get("RANK", 0)) == 0:
         if record:
-            path = records.write(found, records.results_path(found))
+            path = records.publish(found, path)
         for name, value in found["metrics"].items():
             print(f"{name:24} {value:8.3f}")
         print(f"record: {path}")

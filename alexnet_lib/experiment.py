@@ -29,7 +29,8 @@ def run(
     device: str | None = None,
     keep_classes: bool = False,
 ) -> tuple[dict, Path]:
-    """Opens the data, trains, evaluates on the test split where there is one, and writes run_dir/record.json.
+    """Opens the data, trains, evaluates on the test split where there is one, and writes run_dir/record.json with the
+    first layer's kernels beside it.
 
     The network gets as many outputs as the data has classes, unless keep_classes is set. The initial weights follow
     from train.seed.
@@ -61,7 +62,10 @@ def run(
         result=result,
         metrics=final_metrics(net, result, **seen) | learned_metrics(net, train_set, test_set),
     )
-    return record, records.write(record, run_dir / "record.json")
+    record["colour_selectivity"] = introspection.selectivity_by_tower(net)
+    path = records.write(record, run_dir / "record.json")
+    introspection.save_kernels(net, records.kernels_path(path))
+    return record, path
 
 
 def final_metrics(net: AlexNet, result: Result, **sets) -> dict[str, float]:
@@ -90,8 +94,8 @@ def learned_metrics(net: AlexNet, train_set, test_set) -> dict[str, float]:
     """
     metrics = {}
     if net.config.towers == 2:
-        means = [part.mean().item() for part in introspection.colour_selectivity(introspection.kernels(net)).chunk(2)]
-        metrics |= {"tower_selectivity_gap": abs(means[0] - means[1])}
+        first, second = (part.mean() for part in introspection.colour_selectivity(introspection.kernels(net)).chunk(2))
+        metrics |= {"tower_selectivity_gap": abs(first - second).item()}
     if test_set is not None:
         some, few = (s.subset(spread(len(s), most)) for s, most in ((train_set, 10_000), (test_set, 1_000)))
         for name, features in (
@@ -178,9 +182,9 @@ def measure(
                 continue
             run_dir = records.runs_root() / experiment / f"{arm.name}-seed{seed}"
             train = replace(train, data=data or train.data)
-            done, _ = run(model, train, run_dir, experiment=experiment, arm=arm.name, device=device)
+            done, path = run(model, train, run_dir, experiment=experiment, arm=arm.name, device=device)
             if record:
-                records.write(done, records.results_path(done))
+                records.publish(done, path)
             yield arm, seed, done
 
 

@@ -172,7 +172,8 @@ def kernels_figure(weights: Tensor, selectivity: Tensor, towers: int = 2) -> Fig
             picture = (0.5 + 0.5 * kernel / kernel.abs().max().clamp(min=1e-12)).permute(1, 2, 0)
             sheet[top : top + side - 1, left : left + side - 1] = picture.numpy()
         axes.imshow(sheet)
-        axes.set_title(f"tower {number + 1}: mean colour selectivity {colourful.mean():.2f}", fontsize=10)
+        name = f"tower {number + 1}" if towers > 1 else "one tower"
+        axes.set_title(f"{name}: mean colour selectivity {colourful.mean():.2f}", fontsize=10)
         axes.axis("off")
     return done(figure)
 

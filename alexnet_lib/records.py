@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shutil
 import subprocess
 from dataclasses import asdict
 from importlib.metadata import version
@@ -85,7 +86,7 @@ def make(experiment: str, arm: str, *, model: ModelConfig, train: TrainConfig, d
         "arm": arm,
         "seed": train.seed,
         "model": asdict(model),
-        "train": asdict(train),
+        "train": asdict(train) | {"data": data["train"]["name"]},  # a path would say where on this machine, not what
         "data": data,
         "environment": environment(),
         "steps": result.step,
@@ -106,6 +107,19 @@ def write(record: dict, path: Path) -> Path:
         os.replace(partial, path)
     except OSError as error:
         raise InputError(f"cannot write the record {path}: {error.strerror}") from error
+    return path
+
+
+def kernels_path(record_path: Path) -> Path:
+    """Where the first-layer kernels of a run lie: beside its record, under the same name."""
+    return record_path.with_suffix(".kernels.safetensors")
+
+
+def publish(record: dict, written: Path) -> Path:
+    """Copies a record, and the kernels beside the file it was `written` to, to results/. Returns the record's new path."""
+    path = write(record, results_path(record))
+    if (kernels := kernels_path(written)).exists():
+        shutil.copyfile(kernels, kernels_path(path))
     return path
 
 

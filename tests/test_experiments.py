@@ -52,7 +52,8 @@ def test_measuring_records_each_run_once(monkeypatch, tmp_path):
     done = list(experiment.measure("tiny", seeds=[4], record=True))
     assert [(arm.name, seed) for arm, seed, _ in done] == [("a", 4), ("b", 4)]
     written = sorted(path.name for path in (tmp_path / "results" / "tiny").iterdir())
-    assert written == ["a-seed4.json", "b-seed4.json"]
+    assert written == ["a-seed4.json", "a-seed4.kernels.safetensors", "b-seed4.json", "b-seed4.kernels.safetensors"]
+    assert [len(record["colour_selectivity"]) for _, _, record in done] == [2, 1]  # towers
     again = list(experiment.measure("tiny", ["a"], record=True))
     assert [(seed, found is None) for _, seed, found in again] == [(4, True), (5, False)]
 

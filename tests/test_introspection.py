@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers import tiny_model
 
-from alexnet_lib import AlexNet, introspection
+from alexnet_lib import AlexNet, InputError, introspection
 
 
 def images_of(array: np.ndarray) -> SimpleNamespace:
@@ -60,3 +60,19 @@ def test_neighbours(photos10):
     slow = np.argsort(((asked[:, None] - pixels[None]) ** 2).sum(2), axis=1)[:, :3]
     assert (places == slow).all()
     assert introspection.same_class_share(np.array([[0, 1], [1, 1]]), np.array([5, 7]), np.array([5, 7])) == 75.0
+
+
+def test_kernels_are_kept_and_read_back(tmp_path):
+    net = AlexNet(tiny_model(), seed=0)
+    path = introspection.save_kernels(net, tmp_path / "a-seed0.kernels.safetensors")
+    found, exact = introspection.load_kernels(path), introspection.kernels(net)
+    assert found.dtype == torch.float32 and torch.allclose(found, exact, rtol=1e-3, atol=1e-7) and not torch.equal(found, exact)
+    assert path.stat().st_size < 2 * exact.numel() + 500
+    by_tower = introspection.selectivity_by_tower(net)
+    assert len(by_tower) == net.config.towers
+    flat = [value for tower in by_tower for value in tower]
+    assert flat == pytest.approx(introspection.colour_selectivity(exact).tolist(), abs=1e-4)
+    with pytest.raises(InputError, match="no kernels at"):
+        introspection.load_kernels(tmp_path / "b-seed0.kernels.safetensors")
+    with pytest.raises(InputError, match="cannot write"):
+        introspection.save_kernels(net, tmp_path / "absent" / "x.kernels.safetensors")

@@ -1,8 +1,15 @@
 """Run records: read back or refused, and those in results/ are whole."""
 
-import pytest
+import json
+import re
+import subprocess
+from dataclasses import replace
+from types import SimpleNamespace
 
-from alexnet_lib import InputError, records
+import pytest
+from helpers import ROOT
+
+from alexnet_lib import InputError, ModelConfig, TrainConfig, introspection, records
 
 
 def test_records_are_read_back_or_refused(tmp_path):
@@ -25,3 +32,50 @@ def test_every_committed_record_is_whole():
         record = records.read(path)
         assert records.results_path(record) == path
         assert record["environment"]["commit"] != "unknown" and record["environment"]["processor"]
+
+
+def test_committed_kernels_are_those_of_their_records():
+    found = sorted(records.RESULTS.rglob("*.kernels.safetensors"))
+    assert found
+    for path in found:
+        record = records.read(path.with_name(path.name.replace(".kernels.safetensors", ".json")))
+        weights = introspection.load_kernels(path)
+        conv1, towers = record["model"]["conv1"], record["model"]["towers"]
+        assert weights.shape == (conv1["kernels"], 3, conv1["size"], conv1["size"])
+        parts = introspection.colour_selectivity(weights).chunk(towers)
+        assert [part.tolist() for part in parts] == [pytest.approx(tower, abs=2e-3) for tower in record["colour_selectivity"]]
+        if towers == 2:
+            gap = abs(parts[0].mean() - parts[1].mean()).item()
+            assert gap == pytest.approx(record["metrics"]["tower_selectivity_gap"], abs=2e-3)
+
+
+def test_a_record_names_its_data_and_no_folder_of_this_machine(tmp_path):
+    train = TrainConfig(data=f"folder:{tmp_path}")
+    facts = {"name": "few", "split": "train", "images": 3, "size": 8, "checksum": "0"}
+    result = SimpleNamespace(step=1, seconds=1.0, first_losses=[], curve=[])
+    record = records.make(
+        "e", "a", model=ModelConfig.preset("small"), train=train, data={"train": facts}, result=result, metrics={}
+    )
+    assert record["train"]["data"] == "few" and str(tmp_path) not in json.dumps(record)
+    assert TrainConfig.from_dict(record["train"]) == replace(train, data="few")
+
+
+def test_no_tracked_file_names_a_place_on_some_machine():
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a checkout")
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    texts = [name for name in tracked if name.endswith((".json", ".ipynb", ".md", ".yml", ".py", ".toml", ".txt", "Makefile"))]
+    place = re.compile(r"(?<![\w.~$}])/(?:home|root|tmp|work|Users)/\w")
+    found = {name: place.findall((ROOT / name).read_text()) for name in texts if (ROOT / name).exists()}
+    assert {name for name, places in found.items() if places} <= {"tests/test_sources.py"}  # archives with evil members
+
+
+def test_publishing_copies_record_and_kernels(tmp_path, monkeypatch):
+    monkeypatch.setattr(records.results_path, "__defaults__", (tmp_path / "results",))
+    record = {"experiment": "e", "arm": "a", "seed": 3, "metrics": {"x": 1.0}}
+    written = records.write(record, tmp_path / "run" / "record.json")
+    records.kernels_path(written).write_bytes(b"kernels")
+    path = records.publish(record, written)
+    assert path == tmp_path / "results" / "e" / "a-seed3.json" and records.read(path) == record
+    assert records.kernels_path(path).read_bytes() == b"kernels"
+    assert records.read_experiment("e", tmp_path / "results") == [record]

@@ -1,21 +1,56 @@
-"""Draws the first-layer kernels of a run: python tools/kernels.py RUN_FOLDER PICTURE. The README's picture is made by it."""
+"""First-layer kernels of a run that was recorded: saves them beside its record, or draws them.
+
+python tools/kernels.py RUN_FOLDER            from its newest checkpoint to results/EXPERIMENT/ARM-seedN.kernels.safetensors
+python tools/kernels.py KERNELS_FILE PICTURE  the README's picture is made so
+"""
 
 import sys
 from pathlib import Path
 
-from alexnet_lib import figures, introspection
+from alexnet_lib import InputError, TrainConfig, figures, introspection, records
 from alexnet_lib.checkpoint import load_model
 
 
-def main() -> None:
-    run, picture = map(Path, sys.argv[1:])
-    model, _ = load_model(run)
-    weights = introspection.kernels(model)
+def keep(run: Path) -> Path:
+    """Saves the kernels of a run and their colour selectivity beside its record in results/.
+
+    Raises InputError where the record there is not of this run.
+    """
+    model, facts = load_model(run)
+    path = records.results_path(records.read(run / "record.json"))
+    record = records.read(path)
+    then, now = (TrainConfig.from_dict(found["train"] | {"data": ""}) for found in (record, facts))
+    if (then, record["steps"], record["curve"]) != (now, facts["step"], facts["curve"]):
+        raise InputError(f"{path} is not the record of the checkpoint in {run}")
+    records.write(record | {"colour_selectivity": introspection.selectivity_by_tower(model)}, path)
+    return introspection.save_kernels(model, records.kernels_path(path))
+
+
+def draw(kernels: Path, picture: Path) -> None:
+    """Draws the kernels of a file, a block a tower."""
+    weights = introspection.load_kernels(kernels)
+    towers = len(records.read(kernels.with_name(kernels.name.replace(".kernels.safetensors", ".json")))["colour_selectivity"])
     figures.use_style()
-    figures.kernels_figure(weights, introspection.colour_selectivity(weights), model.config.towers).savefig(
+    figures.kernels_figure(weights, introspection.colour_selectivity(weights), towers).savefig(
         picture, dpi=150, bbox_inches="tight"
     )
 
 
+def main() -> int:
+    try:
+        paths = [Path(word) for word in sys.argv[1:]]
+        if len(paths) == 1:
+            print(keep(*paths))
+        elif len(paths) == 2:
+            draw(*paths)
+        else:
+            print(__doc__, file=sys.stderr)
+            return 2
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
