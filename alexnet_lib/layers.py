@@ -63,14 +63,14 @@ def local_response_norm(
     if maps.shape[1] % groups:
         raise InputError(f"{maps.shape[1]} maps do not divide into {groups} groups")
     normalise = _formula if torch.compiler.is_compiling() else _LocalResponseNorm.apply
-    return normalise(maps, size // 2, alpha / size if average else alpha, beta, k, groups)
+    return normalise(maps, size, alpha / size if average else alpha, beta, k, groups)
 
 
-def _formula(maps: Tensor, reach: int, alpha: float, beta: float, k: float, groups: int) -> Tensor:
+def _formula(maps: Tensor, size: int, alpha: float, beta: float, k: float, groups: int) -> Tensor:
     """The plain formula, which a compiler turns into one pass by itself."""
     a = maps.unflatten(1, (groups, -1)).to(_precision(maps))
-    squares = nn.functional.pad(a.square(), [0, 0] * (maps.dim() - 2) + [reach, reach])
-    total = sum(squares[:, :, j : j + a.shape[2]] for j in range(2 * reach + 1))
+    squares = nn.functional.pad(a.square(), [0, 0] * (maps.dim() - 2) + [size // 2, size // 2])
+    total = sum(squares[:, :, j : j + a.shape[2]] for j in range(size))
     return (a * _power(k + alpha * total, beta)).flatten(1, 2).to(maps.dtype)
 
 
@@ -83,49 +83,63 @@ class _LocalResponseNorm(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, maps: Tensor, reach: int, alpha: float, beta: float, k: float, groups: int) -> Tensor:
+    def forward(ctx, maps: Tensor, size: int, alpha: float, beta: float, k: float, groups: int) -> Tensor:
         ctx.save_for_backward(maps)
-        ctx.constants = reach, alpha, beta, k, groups
+        ctx.constants = size, alpha, beta, k, groups
         out = torch.empty_like(maps)
-        for a, b, d, spare in _chunks(groups, 2, maps, out):
+        for (a, b), (padded, pairs, d, power) in _chunks(groups, size, maps, out):
             a = a.to(d.dtype)
-            _denominators(a, reach, alpha, k, d, spare)
-            torch.mul(a, _power(d, beta, out=spare), out=b)
+            _denominators(a, size, alpha, k, padded, pairs, out=d)
+            torch.mul(a, _power(d, beta, out=power), out=b)
         return out
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
         if torch.is_grad_enabled():  # create_graph=True; what follows leaves no trace in the graph
             raise RuntimeError("local_response_norm has no second derivative: do without create_graph=True")
-        (maps,), (reach, alpha, beta, k, groups) = ctx.saved_tensors, ctx.constants
+        (maps,), (size, alpha, beta, k, groups) = ctx.saved_tensors, ctx.constants
         out = torch.empty_like(maps)
-        for a, g, result, d, direct, across in _chunks(groups, 3, maps, gradient, out):
+        for (a, g, result), (padded, pairs, d, direct) in _chunks(groups, size, maps, gradient, out):
             a = a.to(d.dtype)
-            _denominators(a, reach, alpha, k, d, direct)
+            _denominators(a, size, alpha, k, padded, pairs, out=d)
             _power(d, beta, out=direct).mul_(g)
-            terms = torch.div(direct, d, out=d).mul_(a)
-            _add_neighbours(across.copy_(terms), terms, reach)
+            torch.div(direct, d, out=_between_edges(padded, size, 0.0)).mul_(a)
+            across = _window_sums(padded, size, pairs, out=d)
             torch.addcmul(direct, across, a, value=-2 * alpha * beta, out=result)
         return out, None, None, None, None, None
 
 
-def _denominators(a: Tensor, reach: int, alpha: float, k: float, out: Tensor, spare: Tensor) -> None:
-    squares = torch.square(a, out=spare)
-    torch.mul(squares, alpha, out=out).add_(k)
-    _add_neighbours(out, squares, reach, alpha)
+def _denominators(a: Tensor, size: int, alpha: float, k: float, padded: Tensor, pairs: Tensor, out: Tensor) -> None:
+    """d of each map, as a window's sum to which every map brings its share of k, those beyond the edge too."""
+    share = torch.full((), k / size, dtype=out.dtype, device=out.device)
+    torch.addcmul(share, a, a, value=alpha, out=_between_edges(padded, size, k / size))
+    _window_sums(padded, size, pairs, out)
 
 
-def _add_neighbours(total: Tensor, maps: Tensor, reach: int, alpha: float = 1.0) -> None:
-    """Adds to each map of `total` alpha times the `reach` maps before and after it in its group."""
-    for j in range(1, reach + 1):
-        total[:, :, j:].add_(maps[:, :, :-j], alpha=alpha)
-        total[:, :, :-j].add_(maps[:, :, j:], alpha=alpha)
+def _between_edges(padded: Tensor, size: int, beyond: float) -> Tensor:
+    """The maps between the size // 2 at each end, which stand for what lies beyond the edge and become `beyond`."""
+    reach, maps = size // 2, padded.shape[2] - size + 1
+    padded[:, :, :reach], padded[:, :, reach + maps :] = beyond, beyond
+    return padded[:, :, reach : reach + maps]
+
+
+def _window_sums(padded: Tensor, size: int, pairs: Tensor, out: Tensor) -> Tensor:
+    """Sums over windows of `size` adjacent maps: by pairs, which takes half as many passes as one by one."""
+    maps = out.shape[2]
+    if size == 1:
+        return out.copy_(padded)
+    torch.add(padded[:, :, :-1], padded[:, :, 1:], out=pairs)
+    torch.add(pairs[:, :, :maps], padded[:, :, size - 1 :], out=out)
+    for j in range(2, size - 1, 2):
+        out.add_(pairs[:, :, j : j + maps])
+    return out
 
 
 def _power(d: Tensor, beta: float, out: Tensor | None = None) -> Tensor:
-    """d^-beta; for the paper's 0.75 by two square roots, which are much cheaper."""
+    """d^-beta; for the paper's 0.75 as d^(1/4) / d, by two inverse square roots, which are much cheaper."""
     if beta == 0.75:
-        return torch.rsqrt(torch.mul(torch.sqrt(d, out=out), d, out=out), out=out)
+        root = torch.rsqrt(d, out=out)
+        return torch.div(torch.rsqrt(root, out=out), d, out=out)
     return torch.pow(d, -beta, out=out)
 
 
@@ -133,17 +147,25 @@ def _precision(maps: Tensor) -> torch.dtype:
     return torch.promote_types(maps.dtype, torch.float32)
 
 
-def _chunks(groups: int, spares: int, *tensors: Tensor):
+def _chunks(groups: int, size: int, *tensors: Tensor):
     """The same few images of each tensor at a time, groups apart: (n, groups, C / groups, H, W); a GPU takes all at once.
 
-    With them come `spares` buffers of that shape, the same ones every time.
+    With them come four buffers, the same ones every time: for the maps of each group and the size - 1 beyond its edges,
+    for their pairs, and two for the maps alone.
     """
     first = tensors[0]
     images = len(first) if first.is_cuda else -(-CHUNK * len(first) // max(1, first.numel()))
     parts = list(zip(*(t.unflatten(1, (groups, -1)).split(max(1, images)) for t in tensors), strict=True))
-    buffers = [torch.empty_like(parts[0][0], dtype=_precision(first)) for _ in range(spares)]
+    buffers = [_buffer(parts[0][0], more) for more in (size - 1, size - 2, 0, 0)]
     for part in parts:
-        yield *part, *(buffer[: len(part[0])] for buffer in buffers)
+        yield part, [buffer[: len(part[0])] for buffer in buffers]
+
+
+def _buffer(like: Tensor, extra: int) -> Tensor:
+    """Empty, in the same order of memory, with so many more maps in dimension 2."""
+    order = sorted(range(like.dim()), key=like.stride, reverse=True)
+    shape = [like.shape[i] + extra * (i == 2) for i in order]
+    return torch.empty(shape, dtype=_precision(like), device=like.device).permute([order.index(i) for i in range(like.dim())])
 
 
 def _check_window(size: int) -> None:
