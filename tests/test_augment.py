@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.transforms import v2
 
-from alexnet_lib.augment import centre_view, colour_noise, cut, random_crops, ten_views, view_positions
+from alexnet_lib.augment import _all_at_once, centre, centre_view, colour_noise, cut, random_crops, ten_views, view_positions
 
 MEAN = torch.rand(12, 14, 3, generator=torch.Generator().manual_seed(0)) * 255
 
@@ -31,6 +31,9 @@ def test_cut_is_the_loop(size, seed, std):
     images = batch_of()
     top, left, mirrored = random_crops(images, size, torch.Generator().manual_seed(seed))
     found = cut(images, MEAN, size, top, left, mirrored, std)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    on_gpu = _all_at_once(images, centre(MEAN, size), size, top, left, mirrored).div_(std)
+    assert torch.equal(found, on_gpu.permute(0, 3, 1, 2))
     np.testing.assert_allclose(found, cut_by_loops(images, MEAN.numpy(), size, top, left, mirrored, std), rtol=1e-5, atol=1e-4)
 
 
@@ -122,11 +125,12 @@ def test_the_mean_image_goes_with_the_window_and_not_with_the_mirror():
         torch.testing.assert_close(view, 100 - MEAN[2:10, 3:11].permute(2, 0, 1))
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("kind", ["eigenvalue", "deviation"])
-def test_colour_noise_is_the_loop(kind):
+def test_colour_noise_is_the_loop(kind, layout):
     torch.manual_seed(0)
     values, vectors = torch.tensor([0.2175, 0.0188, 0.0045]), torch.linalg.qr(torch.randn(3, 3))[0]
-    batch = torch.randn(4, 3, 5, 5)
+    batch = torch.randn(4, 3, 5, 5).contiguous(memory_format=layout)
     found = colour_noise(batch.clone(), (values, vectors), kind, torch.Generator().manual_seed(1), sigma=0.1, pixel_std=2.0)
     draws = 0.1 * torch.randn(4, 3, generator=torch.Generator().manual_seed(1))
     for n, c, y, x in np.ndindex(4, 3, 5, 5):
