@@ -1,5 +1,6 @@
 """Two processes that each hold a tower against one process that holds both: the same network, and no byte more than it needs."""
 
+import itertools
 import multiprocessing
 import os
 import time
@@ -10,19 +11,18 @@ from helpers import tiny_model
 from torch import distributed
 from torch.distributed.device_mesh import init_device_mesh
 from torch.nn.functional import cross_entropy
+from towers import measure, on_the_wire
 
 from alexnet_lib import AlexNet, InputError, ModelConfig
 from alexnet_lib.evaluation import predict
 from alexnet_lib.exchange import bytes_sent
+from alexnet_lib.optim import PaperSGD, Rates
 from alexnet_lib.processes import run_in_processes
-from alexnet_lib.towers import Tower, bytes_per_pass, join_states, loss, split_state, train_steps
+from alexnet_lib.summary import training_memory
+from alexnet_lib.towers import Tower, bytes_per_pass, join_states, loss, split_state, train_steps, without_storage
 
-# The hidden layers are those of the preset only for "paper": one network of 61 million weights, twice, is enough for a test.
-MODELS = {
-    "small": ModelConfig.preset("small"),
-    "paper": ModelConfig.preset("paper"),
-    "code_2012": ModelConfig.preset("code_2012", hidden=[512, 512]),
-    "no_communication": ModelConfig.preset("no_communication", hidden=[1024, 512]),
+MODELS = {name: ModelConfig.preset(name) for name in ("small", "paper", "code_2012", "no_communication")}
+MODELS |= {
     "today": tiny_model(dropout_scale="train", dropout_on="inputs", dropout=0.5, activation="tanh"),
     "no hidden layer": tiny_model(hidden=[], conv3=None, conv6={"kernels": 8, "size": 3, "padding": 1, "reads_all_towers": True}),
 }
@@ -35,6 +35,7 @@ CASES = {
     "today": ("today", 5, 3, torch.float64),
     "no hidden layer": ("no hidden layer", 5, 3, torch.float64),
     "small in float32": ("small", 8, 1, torch.float32),
+    "paper in float32": ("paper", 2, 1, torch.float32),
     "code_2012 in float32": ("code_2012", 2, 1, torch.float32),
     "no_communication in float32": ("no_communication", 2, 1, torch.float32),
 }
@@ -52,7 +53,13 @@ def run_cases(group) -> dict[str, dict]:
     found = {}
     for case, (model, count, steps, dtype) in CASES.items():
         found[case] = train_steps(group, MODELS[model], *batch(MODELS[model], count, dtype), steps, seed=2)
+        found[case] |= {what: {n: some_rows(x) for n, x in found[case][what].items()} for what in ("gradients", "state")}
     return found
+
+
+def some_rows(x: torch.Tensor) -> torch.Tensor:
+    """A parameter, or every 64th row of a large matrix: several networks of 61 million weights are kept to be compared."""
+    return x[::64].clone() if x.dim() == 2 and x.shape[1] > 4000 else x
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +91,7 @@ def test_two_processes_do_what_one_does(one, two, case):
         for name, right in whole[what].items():
             assert right.norm() > 0 and distance(joined[name], right) < limit, (what, name)
     start = AlexNet(MODELS[NAMES[case]], seed=2).state_dict()
-    assert all(not torch.equal(start[name], x.to(start[name].dtype)) for name, x in whole["state"].items())
+    assert all(not torch.equal(some_rows(start[name]), x.to(start[name].dtype)) for name, x in whole["state"].items())
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -186,6 +193,18 @@ THREE = ModelConfig.preset("small", towers=3, hidden=[24, 24], **{f"conv{i}": {"
 PLAIN = tiny_model(dropout=0.0)
 
 
+def three_steps(net: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> dict[str, dict]:
+    """The gradients of the third step, and the parameters after it."""
+    tower = getattr(net, "module", net)
+    optimiser = PaperSGD(tower)
+    optimiser.rates = Rates(0.01).by_parameter(tower)
+    for _ in range(3):
+        optimiser.zero_grad()
+        loss(net(images), labels).backward()
+        optimiser.step()
+    return {"gradients": {name: p.grad for name, p in tower.named_parameters()}, "state": tower.state_dict()}
+
+
 def several_groups(world) -> dict:
     rank, found = distributed.get_rank(), {}
     images, labels = batch(PLAIN, 8, torch.float64)
@@ -194,8 +213,7 @@ def several_groups(world) -> dict:
         Tower(PLAIN, mesh["tower"].get_group(), seed=1).double(), process_group=mesh["data"].get_group()
     )
     mine = slice(4 * mesh["data"].get_local_rank(), 4 * mesh["data"].get_local_rank() + 4)
-    loss(net(images[mine]), labels[mine]).backward()
-    found["gradients"] = {name: p.grad for name, p in net.module.named_parameters()}
+    found |= three_steps(net, images[mine], labels[mine])
     three, alone = distributed.new_group([1, 2, 3]), distributed.new_group([0])
     if rank:
         found["three"] = train_steps(three, THREE, *batch(THREE, 4, torch.float64), steps=2)
@@ -210,12 +228,11 @@ def several_groups(world) -> dict:
 def test_towers_are_the_ranks_of_their_group():
     found = run_in_processes(several_groups, processes=4)
     images, labels = batch(PLAIN, 8, torch.float64)
-    whole = AlexNet(PLAIN, seed=1).double()
-    cross_entropy(whole(images), labels).backward()
-    for copy in (found[:2], found[2:]):
-        joined = join_states([f["gradients"] for f in copy])
-        for name, p in whole.named_parameters():
-            assert distance(joined[name], p.grad) < 1e-9, name
+    whole, start = three_steps(AlexNet(PLAIN, seed=1).double(), images, labels), AlexNet(PLAIN, seed=1).state_dict()
+    for copy, what in itertools.product((found[:2], found[2:]), whole):
+        joined = join_states([f[what] for f in copy])
+        for name, right in whole[what].items():
+            assert distance(joined[name], right) < 1e-9 < distance(start[name], right), (what, name)
     right, towers = train_steps(None, THREE, *batch(THREE, 4, torch.float64), steps=2), [f["three"] for f in found[1:]]
     joined = join_states([t["state"] for t in towers])
     assert max(distance(joined[name], x) for name, x in right["state"].items()) < 1e-9
@@ -263,3 +280,35 @@ def on_gpus(group) -> dict:
     net = (AlexNet(PLAIN, 1) if group is None else Tower(PLAIN, group, 1)).double().cuda()
     loss(net(images.cuda()), labels.cuda()).backward()
     return {"state": {name: p.grad.cpu() for name, p in net.named_parameters()}}
+
+
+@pytest.mark.parametrize("scheme", ["towers", "data parallel"])
+def test_what_a_process_holds_and_sends_is_what_was_worked_out(scheme):
+    rows = measure(scheme, SMALL, 64, 2)
+    assert [row["rank"] for row in rows] == [0, 1]
+    for row in rows:
+        assert row["sent"] == row["formula"] > 0
+        assert row["estimate"] == pytest.approx(row["peak"], rel=0.08)
+    sent = sum(row["sent"] for row in rows)
+    if on_the_wire():  # others may talk meanwhile
+        assert rows[0]["wire"] > sent
+    parameters = 4 * sum(p.numel() for p in AlexNet(SMALL).parameters())
+    assert sent == (2 * parameters if scheme == "data parallel" else 2 * sum(bytes_per_pass(SMALL, 64).values()))
+
+
+def test_memory_is_estimated_without_allocating():
+    """By hand, for one convolution: most is there on the way back through the activation, before the kernels' gradient."""
+    convs = {f"conv{i}": None for i in range(2, 6)}
+    config = tiny_model(hidden=[], towers=1, **convs, conv1={"kernels": 8, "size": 5, "padding": 2, "then": ["activation"]})
+    found, size, classes = training_memory(without_storage(config), 10), config.image_size, config.classes
+    maps, image = 4 * 10 * 8 * size**2, 4 * 10 * 3 * size**2
+    kernels, classifier = 4 * (8 * 3 * 25 + 8), 4 * (8 * size**2 * classes + classes)
+    parameters, kept = kernels + classifier, maps  # the maps after the activation, once, though two layers need them
+    assert found == {
+        "parameters": parameters, "gradients": parameters, "velocity": parameters, "image": image, "kept": kept,
+        "passing": 2 * maps, "peak": 3 * parameters - kernels + image + kept + 2 * maps,
+    }  # fmt: skip
+    whole, *towers = (training_memory(without_storage(MODELS["paper"], tower), 128) for tower in (None, 0, 1))
+    assert whole["parameters"] == sum(tower["parameters"] for tower in towers)
+    assert all(0.5 * whole["kept"] < tower["kept"] < 0.6 * whole["kept"] for tower in towers)  # copies of what is read
+    assert whole["peak"] < 3 * 2**30 / 1.5 and max(tower["peak"] for tower in towers) < 2**30
