@@ -169,7 +169,7 @@ def stock_and_kept(rounds: int) -> dict[str, dict[str, float]]:
     for _ in bar(range(rounds), desc="pages", unit="round"):
         for side, found in turns.items():
             command = [sys.executable, "-c", PAGES, side, str(torch.get_num_threads())]
-            done = subprocess.run(command, cwd=records.REPOSITORY, env=os.environ, capture_output=True, text=True, check=True)
+            done = subprocess.run(command, cwd=records.REPOSITORY, env=os.environ, stdout=subprocess.PIPE, text=True, check=True)
             found.append(json.loads(done.stdout))
     return {side: {key: statistics.median(t[key] for t in found) for key in found[0]} for side, found in turns.items()}
 
