@@ -7,7 +7,8 @@ see the machine in the same state; figures are medians over rounds. With --recor
 """
 
 import argparse
-import os
+import json
+import resource
 import statistics
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from cost_model import CONV, FIRST, GROUPED, MATRIX, NORM, POOLING, Machine, ope
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from alexnet_lib import AlexNet, ModelConfig, records
+from alexnet_lib import AlexNet, LocalResponseNorm, ModelConfig, records
 from alexnet_lib.memory import keep_pages
 from alexnet_lib.optim import PaperSGD
 from alexnet_lib.progress import bar
@@ -121,28 +122,19 @@ def prediction_row(rounds: int = 3) -> dict:
         turns.append((predicted(config, constants()), measured(config)))
     near = [1 - abs(p / m - 1) for p, m in turns]
     ours, theirs = (statistics.median(side) for side in zip(*turns, strict=True))
-    row = {"what": WHAT, "threads": torch.get_num_threads(), "ratio": statistics.median(near), "low": min(near), "high": max(near)}
+    row = {
+        "what": WHAT,
+        "threads": torch.get_num_threads(),
+        "ratio": statistics.median(near),
+        "low": min(near),
+        "high": max(near),
+    }
     return row | {"turns": rounds, "ours": ours, "theirs": theirs, "target": 1 - WITHIN}
-
-
-PAGES = """
-import json, sys, time, torch
-sys.path.insert(0, "tools")
-from machine import pages
-from alexnet_lib.memory import keep_pages
-torch.set_num_threads(int(sys.argv[2]))
-kept = sys.argv[1] == "kept" and keep_pages()
-print(json.dumps({"kept": kept} | pages()))
-"""
 
 
 def pages() -> dict[str, float]:
     """What memory costs in this process: bytes/s of a clone and of a copy into a tensor that is there; ms an image of both
     normalisations, forward and backward, on the maps of conv1; page faults of one clone."""
-    import resource
-
-    from alexnet_lib import LocalResponseNorm
-
     large, target = torch.rand(LARGE // 4), torch.zeros(LARGE // 4)
     faults, turns = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, 8
     for _ in range(turns):
@@ -163,13 +155,11 @@ def pages() -> dict[str, float]:
 
 def stock_and_kept(rounds: int) -> dict[str, dict[str, float]]:
     """pages() in new processes, in turns: a stock one, and one that keeps its pages; medians."""
-    import json
-
     turns: dict[str, list[dict]] = {"stock": [], "kept": []}
     for _ in bar(range(rounds), desc="pages", unit="round"):
         for side, found in turns.items():
-            command = [sys.executable, "-c", PAGES, side, str(torch.get_num_threads())]
-            done = subprocess.run(command, cwd=records.REPOSITORY, env=os.environ, stdout=subprocess.PIPE, text=True, check=True)
+            command = [sys.executable, __file__, "--pages", side]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             found.append(json.loads(done.stdout))
     return {side: {key: statistics.median(t[key] for t in found) for key in found[0]} for side, found in turns.items()}
 
@@ -177,9 +167,14 @@ def stock_and_kept(rounds: int) -> dict[str, dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="of all measurements; medians count")
+    parser.add_argument("--pages", choices=("stock", "kept"), help="print only what memory costs in such a process")
     parser.add_argument("--record", action="store_true", help="write to results/cost_model/")
     asked = parser.parse_args()
-    keep_pages()
+    if asked.pages != "stock":
+        keep_pages()
+    if asked.pages:
+        print(json.dumps(pages()))
+        return
     machines, rows = [], {name: [] for name in PRESETS}
     for _ in bar(range(asked.rounds), desc="constants and steps", unit="round"):
         machines.append(constants())
