@@ -58,14 +58,15 @@ def rates() -> dict[str, float]:
     """FLOP/s of each kind and way, as Machine.rates has them."""
     found = {}
     for kind, (make, shape) in PRIMITIVES.items():
-        layer, inputs = make(), torch.randn(shape).requires_grad_(kind != FIRST)
+        layer, values = make(), torch.randn(shape)
+        inputs = values.clone().requires_grad_(kind != FIRST)
         outputs = layer(inputs)
         if kind == POOLING:
             flop, back = layer.kernel_size**2 * outputs.numel(), 1
         else:
             flop, back = 2 * layer.weight.numel() * outputs.numel() // len(layer.weight), 1 if kind == FIRST else 2
         wanted, gradient = [x for x in (inputs, *layer.parameters()) if x.requires_grad], torch.randn_like(outputs)
-        found[f"{kind} forward"] = flop / seconds(lambda layer=layer, x=inputs.detach(): layer(x))
+        found[f"{kind} forward"] = flop / seconds(lambda layer=layer, x=values: layer(x))
         backward = seconds(lambda y=outputs, x=wanted, g=gradient: torch.autograd.grad(y, x, g, retain_graph=True))
         found[f"{kind} backward"] = back * flop / backward
     a, b, c = torch.rand(3, CHUNK // 4)
