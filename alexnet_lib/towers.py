@@ -76,7 +76,16 @@ class Tower(AlexNet):
     def forward(self, images: Tensor) -> Tensor:
         self.link.messages.clear()
         logits = super().forward(images)
-        return logits if torch.is_grad_enabled() else self._tell(logits)
+        return logits if torch.is_grad_enabled() else self.tell(logits)
+
+    def tell(self, logits: Tensor) -> Tensor:
+        """Hands the logits of tower 0 to all towers, without a gradient: for figures, which no gradient needs."""
+        if self.link.tower == 0:
+            self.link.swap("logits", "forward", dict.fromkeys(range(1, self.link.towers), logits), {})
+            return logits
+        told = logits.new_empty(len(logits), self.config.classes)
+        self.link.swap("logits", "forward", {}, {0: told})
+        return told
 
     def named_layers(self) -> dict[str, nn.Module]:
         """The layers with weights that this tower has, by name; the classifier is tower 0's."""
@@ -113,15 +122,6 @@ class Tower(AlexNet):
         if hasattr(layer, "groups"):
             layer.groups = 1
         return layer
-
-    def _tell(self, logits: Tensor) -> Tensor:
-        """Hands the logits of tower 0 to all towers, for tests: training does without."""
-        if self.link.tower == 0:
-            self.link.swap("logits", "forward", dict.fromkeys(range(1, self.link.towers), logits), {})
-            return logits
-        told = logits.new_empty(len(logits), self.config.classes)
-        self.link.swap("logits", "forward", {}, {0: told})
-        return told
 
 
 def loss(logits: Tensor, labels: Tensor) -> Tensor:
