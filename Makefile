@@ -44,7 +44,7 @@ reproduce: setup  ## train end to end, write the record, render the book
 test: setup  ## check style, run every test, in WORKERS=2 processes of one thread each
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest -n $(WORKERS)
 
 # What these settings cannot change is left out: the book, and what only moves files.
 PORTABLE = tests $(addprefix --ignore tests/test_,book.py browser.py make.py sources.py)

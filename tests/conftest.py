@@ -15,6 +15,34 @@ from alexnet_lib.packed import PackedDataset, pack
 ROOT = Path(__file__).resolve().parent.parent
 
 
+# Runs of a whole notebook: they take long and share nothing with their file.
+ALONE = ("::test_committed_outputs_are_current[", "::test_another_seed_under_papermill[")
+OF_THE_BOOK = ("tests/test_book.py", "tests/test_browser.py")
+
+
+def is_alone(nodeid: str) -> bool:
+    return any(name in nodeid for name in ALONE)
+
+
+def pytest_collection_modifyitems(items):
+    """Runs of notebooks come first: at the end the short files even out when the workers finish."""
+    items.sort(key=lambda item: not is_alone(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With -n a file's tests stay with one worker, those of the book with the one that builds it; any runs a notebook."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduler(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return nodeid if is_alone(nodeid) else "book" if file in OF_THE_BOOK else file
+
+    config.option.loadscopereorder = False
+    return Scheduler(config, log)
+
+
 @pytest.fixture(autouse=True)
 def no_run_is_resumed(tmp_path, monkeypatch):
     """Runs go to a folder that is empty at the start of each test."""
