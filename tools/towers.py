@@ -1,13 +1,15 @@
 """Two towers as two processes, in figures: what each process holds and sends in a step, beside the estimates.
 
-python tools/towers.py [--batch 128] [--record]. On GPUs where there are enough, else on processors. The figures go to
-runs/towers/, with --record to results/towers/. "wire" is everything that this machine sends to itself meanwhile; give the
+python tools/towers.py [--batch 128] [--steps 1] [--record]. On GPUs where there are enough, else on processors. The figures go
+to runs/towers/, with --record to results/towers/. "wire" is everything that this machine sends to itself meanwhile; give the
 command a network of its own, so that nobody else talks there:
 
 unshare --net --map-root-user sh -c "ip link set lo up; python tools/towers.py"
 """
 
 import argparse
+import statistics
+import time
 from pathlib import Path
 
 import torch
@@ -34,15 +36,16 @@ SCHEMES = {  # name -> (network, processes)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=128, help="images in a step, over all processes")
+    parser.add_argument("--steps", type=int, default=1, help="steps to time; 100 for the claim on two GPUs")
     parser.add_argument("--record", action="store_true", help="write to results/towers/")
     asked = parser.parse_args()
     rows = []
     for scheme, (network, processes) in SCHEMES.items():
-        rows += (found := measure(scheme, ModelConfig.preset(network), asked.batch, processes))
+        rows += (found := measure(scheme, ModelConfig.preset(network), asked.batch, processes, asked.steps))
         for row in found:
             sizes = (f"{name} {row[name] / MIB:.1f}" for name in ("peak", "estimate", "resident", "sent", "formula"))
             print(f"{scheme}, process {row['rank']}, {row['images']} images, MiB: {', '.join(sizes)}")
-        print(f"    on the wire, from all processes: {found[0]['wire'] / MIB:.1f} MiB")
+        print(f"    {found[0]['seconds']:.3g} s a step; on the wire, from all processes: {found[0]['wire'] / MIB:.1f} MiB")
     record = {"experiment": "towers", "arm": "gpu" if torch.cuda.is_available() else "cpu", "seed": 0}
     record |= {"environment": records.environment() | {"precision": "float32", "batch": asked.batch}}
     record |= {"metrics": {f"{r['scheme']} {r['rank']} peak": r["peak"] for r in rows}, "rows": rows}
@@ -50,15 +53,17 @@ def main() -> None:
     print(f"record: {records.write(record, path)}")
 
 
-def measure(scheme: str, config: ModelConfig, batch: int, processes: int) -> list[dict]:
+def measure(scheme: str, config: ModelConfig, batch: int, processes: int, steps: int = 1) -> list[dict]:
     """What each process holds and sends in one training step: a row a process, all sizes in bytes.
+
+    seconds: the median time of the steps, which says little on processors that others use.
 
     peak: the most that torch had allocated at once; estimate: the same by summary.training_memory; resident: by how much
     the process grew (0 on GPUs and where the system does not say), which includes what libraries take for themselves.
     sent: counted as it was sent; formula: the same worked out; wire: all that crossed, packets and answers included.
     """
     backend = "nccl" if torch.cuda.device_count() >= processes else "gloo"
-    found = run_in_processes(one_step, scheme, config, batch, processes=processes, timeout=900, backend=backend)
+    found = run_in_processes(watched, scheme, config, batch, steps, processes=processes, timeout=900, backend=backend)
     rows = []
     for rank, row in enumerate(found):
         images = batch // processes if scheme == "data parallel" else batch
@@ -74,30 +79,30 @@ def measure(scheme: str, config: ModelConfig, batch: int, processes: int) -> lis
     return rows
 
 
-def one_step(group: distributed.ProcessGroup, scheme: str, config: ModelConfig, batch: int) -> dict[str, int]:
-    """One training step in this process, taken twice: once to watch the process and the wire, once the allocator."""
-    if distributed.get_backend(group) == "nccl":
+def watched(group: distributed.ProcessGroup, scheme: str, config: ModelConfig, batch: int, steps: int) -> dict:
+    """Training steps in this process, with an eye on its memory and the wire; on a processor once more for the allocator."""
+    on_gpu = distributed.get_backend(group) == "nccl"
+    take_steps(group, scheme, config, distributed.get_world_size(group), 1)  # loads the code that is needed
+    if on_gpu:
         torch.cuda.reset_peak_memory_stats()
-        before = on_the_wire()
-        sent = train_step(group, scheme, config, batch)
-        return {"peak": torch.cuda.max_memory_allocated(), "resident": 0, "sent": sent, "wire": on_the_wire() - before}
-    train_step(group, scheme, config, distributed.get_world_size(group))  # loads the code that is needed
     start, before = resident(restart=True), on_the_wire()
-    sent = train_step(group, scheme, config, batch)
+    found = take_steps(group, scheme, config, batch, steps)
     distributed.barrier(group)
-    grown, wire = resident() - start, on_the_wire() - before
+    found |= {"wire": (on_the_wire() - before) // steps, "resident": 0 if on_gpu else resident() - start}
+    if on_gpu:
+        return found | {"peak": torch.cuda.max_memory_allocated()}
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
-        train_step(group, scheme, config, batch)
-    return {"peak": allocated(seen), "resident": grown, "sent": sent, "wire": wire}
+        take_steps(group, scheme, config, batch, 1)
+    return found | {"peak": allocated(seen)}
 
 
-def train_step(group: distributed.ProcessGroup, scheme: str, config: ModelConfig, batch: int) -> int:
-    """A step of the paper's rule on random images; returns the bytes that this process sent."""
+def take_steps(group: distributed.ProcessGroup, scheme: str, config: ModelConfig, batch: int, steps: int) -> dict:
+    """Steps of the paper's rule on random images: the median time of one in s, and the bytes that this process sent in it."""
     device = torch.device("cuda" if distributed.get_backend(group) == "nccl" else "cpu")
-    count, reduced = distributed.get_world_size(group), []
+    count, reduced, times = distributed.get_world_size(group), [], []
     net = (Tower(config, group) if scheme == "towers" else AlexNet(config, 0)).to(device).train()
     optimiser = PaperSGD(net)
-    optimiser.rates = Rates(0.01).by_parameter(net)
+    optimiser.rates = Rates(1e-4).by_parameter(net)
     network: nn.Module = net
     if scheme == "data parallel":
         network, batch = nn.parallel.DistributedDataParallel(net, init_sync=False), batch // count
@@ -108,11 +113,18 @@ def train_step(group: distributed.ProcessGroup, scheme: str, config: ModelConfig
 
         network.register_comm_hook(group, reduce)
     images = torch.randn(batch, 3, config.image_size, config.image_size, device=device)
-    loss(network(images), torch.arange(batch, device=device) % config.classes).backward()
-    optimiser.step()
-    if scheme == "towers":
-        return sum(bytes_sent(net.link.messages, net.link.tower).values())
-    return 2 * (count - 1) * sum(reduced) // count
+    labels = torch.arange(batch, device=device) % config.classes
+    for _ in range(steps):
+        began = time.perf_counter()
+        reduced.clear()
+        optimiser.zero_grad()
+        loss(network(images), labels).backward()
+        optimiser.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - began)
+    messages = sum(bytes_sent(net.link.messages, net.link.tower).values()) if scheme == "towers" else 0
+    return {"seconds": statistics.median(times), "sent": messages or 2 * (count - 1) * sum(reduced) // count}
 
 
 def allocated(seen: profile) -> int:
