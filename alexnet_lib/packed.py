@@ -16,7 +16,7 @@ import numpy as np
 from filelock import FileLock  # comes with torch
 
 from . import sources
-from .packing import FORMAT, HEADER_BYTES, PARTS, pack
+from .packing import FORMAT, HEADER_BYTES, PARTS, SCALING, pack
 from .progress import bar
 from .strict import InputError
 
@@ -42,7 +42,8 @@ def open_dataset(
     if data in sources.NAMES or not ((folder / "index.json").is_file() or (folder / PARTS).is_dir()):
         source, root = sources.find(data, root), sources.data_root(root)
         side = source.side or size or 256
-        identity = hashlib.sha256(repr((FORMAT, source.origin, side, holdout)).encode()).hexdigest()[:8]
+        how = side if source.side else (side, SCALING)  # images that keep their size are not scaled
+        identity = hashlib.sha256(repr((FORMAT, source.origin, how, holdout)).encode()).hexdigest()[:8]
         folder = root / "packed" / f"{source.name}-{side}-{identity}"
         if not (folder / "index.json").is_file():
             with _one_at_a_time(folder):

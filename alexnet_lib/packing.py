@@ -16,7 +16,8 @@ from .progress import bar
 from .strict import InputError
 from .workers import each
 
-FORMAT = 1  # of the folder; to be raised, too, where the same source would give other pixels
+FORMAT = 1  # of the folder
+SCALING = 2  # how images get their size; to be raised where the same source would give other pixels
 SHARD_BYTES = 2**28  # at most; 1,360 images of 256x256
 BROKEN_SHARE = 0.01
 HEADER_BYTES = 128  # of a shard: numpy rounds up to it, with room for any count
@@ -44,7 +45,7 @@ class _Shard:
 
     def key(self) -> str:
         """Of what goes in. The folders above the class stay out: machines may have them in different places."""
-        digest = hashlib.sha256(repr((FORMAT, self.size)).encode() + self.labels.tobytes())
+        digest = hashlib.sha256(repr((FORMAT, SCALING, self.size)).encode() + self.labels.tobytes())
         for image in self.images:
             digest.update(_shown(image).encode() if isinstance(image, str) else image.tobytes())
         return digest.hexdigest()
@@ -113,7 +114,7 @@ def _plan(dest: Path, splits: dict[str, sources.Split], size: int, whole: bool) 
 def _write_shard(shard: _Shard) -> int:
     """Writes the pixels and then, as the sign that they are whole, the facts. Returns the number of images seen."""
     kept, broken = [], []
-    image_sum, products = np.zeros((shard.size, shard.size, 3), np.uint64), np.zeros((3, 3), np.int64)
+    image_sum, products = np.zeros((shard.size, shard.size, 3), np.uint64), np.zeros((3, 3))
     with _whole(shard.pixels) as file:
         _write_header(file, len(shard.labels), shard.size)
         for place, image in enumerate(shard.images):
@@ -125,13 +126,13 @@ def _write_shard(shard: _Shard) -> int:
             file.write(pixels.tobytes())
             if shard.split == "train":
                 image_sum += pixels
-                rgb = pixels.reshape(-1, 3).astype(np.int64)
-                products += rgb.T @ rgb
+                rgb = pixels.reshape(-1, 3).astype(np.float64)
+                products += rgb.T @ rgb  # whole numbers below 2^53: exact
         file.seek(0)
         _write_header(file, len(kept), shard.size)
     with _whole(shard.facts) as file:
         facts = {"key": shard.key(), "sha256": _sha256(shard.pixels), "labels": shard.labels[kept]}
-        np.savez(file, **facts, broken=np.array(broken, dtype=str), image_sum=image_sum, products=products)
+        np.savez(file, **facts, broken=np.array(broken, dtype=str), image_sum=image_sum, products=products.astype(np.int64))
     return len(shard.labels)
 
 

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 
+import torch
+
 from .strict import InputError
 
 
@@ -63,6 +65,7 @@ def _cores() -> int:
 def _work(function: Callable, things: Sequence, end: Connection) -> None:
     """In a process: Ctrl-C ends it without a word, and so does the end of the process that started it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    torch.set_num_threads(1)  # a fork has lost its parent's threads, for which torch would wait for ever
     parent = multiprocessing.parent_process()
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
     try:

@@ -88,6 +88,23 @@ list(each(work, range(2), 2))
 """
 
 
+THREADS = """
+import torch
+from alexnet_lib.workers import each
+
+def work(n):
+    return torch.ones(2000, 2000).add(n).sum().item()
+
+torch.set_num_threads(2)
+print(work(0), *each(work, [1, 1], 2))
+"""
+
+
+def test_torch_works_in_workers_of_a_process_that_used_threads():
+    done = subprocess.run([sys.executable, "-c", THREADS], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.stdout.split() == ["4000000.0", "8000000.0", "8000000.0"], done.stderr
+
+
 def is_running(process: int) -> bool:
     """Whether there is such a process, and no mere entry that its parent has not read yet."""
     listed = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True).stdout.strip()
