@@ -1,6 +1,5 @@
 """The command line: python -m alexnet_lib {info, pack, train, measure, evaluate}."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -74,6 +73,7 @@ def train(
     """Train, evaluate on the test split and write the record; started again, it goes on where it was."""
     from . import experiment as experiments
     from . import presets, records
+    from .processes import place
 
     model, training = presets.profile(preset)
     model, training = overridden(model, merge(training, {"seed": seed} | ({"data": data} if data else {})), settings)
@@ -83,7 +83,7 @@ def train(
     found, path = experiments.run(
         model, training, run_dir, experiment=experiment, arm=arm, device=device, keep_classes=keep_classes
     )
-    if int(os.environ.get("RANK", 0)) == 0:
+    if place()[0] == 0:
         if record:
             path = records.publish(found, path)
         for name, value in found["metrics"].items():

@@ -90,8 +90,9 @@ def centre(image: Tensor, size: int) -> Tensor:
 
 
 def colour_noise(
-    batch: Tensor, axes: tuple[Tensor, Tensor], kind: str, generator: Generator, *, sigma: float = 0.1, pixel_std: float = 1.0
-) -> Tensor:
+    batch: Tensor, axes: tuple[Tensor, Tensor], kind: str, generator: Generator, *, sigma: float = 0.1, pixel_std: float = 1.0,
+    whole: int | None = None, part: slice = slice(None),
+) -> Tensor:  # fmt: skip
     """Adds to each image one random colour along the principal axes of the training set's RGB values, in place.
 
     Args:
@@ -102,11 +103,12 @@ def colour_noise(
             scale of test images.
         pixel_std: what the pixels were divided by. The noise is computed for pixels in 0 to 1 and multiplied by 255:
             the paper's words leave the scale open, and lambda of pixels in 0 to 255 would drown the image.
+        whole, part: `batch` is this part of a batch of so many images, for all of which colours are drawn.
     """
     values, vectors = axes
-    draws = torch.randn(len(batch), 3, generator=generator, device=batch.device) * sigma
+    draws = torch.randn(whole or len(batch), 3, generator=generator, device=batch.device) * sigma
     spread = values if kind == "eigenvalue" else values.clamp(min=0).sqrt()
-    colours = (draws * spread) @ vectors.T * (255 / pixel_std)  # (N, 3)
+    colours = ((draws * spread) @ vectors.T * (255 / pixel_std))[part]  # (N, 3)
     # A whole row of each image's colour, pixel by pixel: adding three numbers at a time would take twice as long.
     batch.add_(colours.to(batch.dtype)[:, None, None, :].repeat(1, 1, batch.shape[3], 1).permute(0, 3, 1, 2))
     return batch if kind == "eigenvalue" else batch.div_(1 + sigma)

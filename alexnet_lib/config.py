@@ -145,7 +145,7 @@ class TrainConfig:
     name: str = "paper"
     data: str = "imagenet"  # a source (photos10, cifar10, imagenette, imagenet, folder:PATH) or a packed set's folder
     epochs: int = 90
-    batch_size: int = 128
+    batch_size: int = 128  # over all processes
     seed: int = 0
     # augmentation (section 4.1); the crop is the model's image_size
     random_crop: bool = True
@@ -155,6 +155,8 @@ class TrainConfig:
     colour_sigma: float = 0.1
     # update rule (section 5)
     lr: float = 0.01
+    lr_batch: int | None = None  # linear rule: lr is meant for batches of this size and grows with batch_size; None: no rule
+    lr_warmup: float = 5.0  # linear rule: epochs in which the rate climbs from lr to what the rule gives
     momentum: float = 0.9
     weight_decay: float = 0.0005
     decay_biases: bool = True
@@ -182,8 +184,9 @@ class TrainConfig:
         one_of("schedule", self.schedule, ("plateau", "one_cycle", "constant", *RUNS))
         one_of("precision", self.precision, ("float32", "bfloat16"))
         positive(self, "epochs", "batch_size", "lr", "images_per_draw", "evaluate_every", "keep_checkpoints", "patience", "limit")
+        positive(self, "lr_batch")
         not_negative(self, "holdout", "holdout_seed", "momentum", "weight_decay", "bias_lr", "bias_lr_conv12", "colour_sigma")
-        not_negative(self, "drops", "warmup", "checkpoint_minutes", "seed")
+        not_negative(self, "drops", "warmup", "lr_warmup", "checkpoint_minutes", "seed")
         for name in ("warmup", "momentum"):
             if getattr(self, name) >= 1:
                 raise InputError(f"{name} must be below 1, not {getattr(self, name)}")

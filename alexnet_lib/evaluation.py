@@ -1,13 +1,14 @@
 """Error rates (section 6): top-1 and top-5, one view or ten, one network or several averaged."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from .augment import centre_view, ten_views
 from .config import InputError, ModelConfig, one_of
 from .model import AlexNet
+from .processes import place
 from .progress import bar
 
 VIEWS = {"centre": centre_view, "ten": ten_views}
@@ -67,29 +68,58 @@ def check_fits(config: ModelConfig, dataset) -> None:
         raise InputError(f"{dataset.name} has {len(dataset.classes)} classes, the network {config.classes}: set classes")
 
 
-def error_rates(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
+def error_rates(
+    probabilities: Tensor, labels: Tensor, reduce: Callable[[Tensor], Tensor] = lambda counts: counts
+) -> dict[str, float]:
     """Top-1 and top-5 error in percent and the mean negative log-probability of the right class.
 
     Args:
         probabilities: (N, classes).
         labels: int64 (N,).
+        reduce: is given what was counted, and gives back what all processes counted together.
 
     With fewer than six classes the top-5 error is 0.
     """
     ranked = probabilities.topk(min(5, probabilities.shape[1])).indices
     right = ranked == labels[:, None]
     of_label = probabilities.gather(1, labels[:, None]).clamp(min=1e-12)
+    losses = -of_label.log().double()
+    counts = torch.stack([right[:, 0].sum(), right.any(1).sum(), losses.sum(), torch.tensor(len(labels))])
+    first, five, loss, images = reduce(counts).tolist()
     return {
-        "top1_error": 100 * (1 - right[:, 0].double().mean().item()),
-        "top5_error": 100 * (1 - right.any(1).double().mean().item()),
-        "loss": -of_label.log().double().mean().item(),
-        "count": len(labels),
+        "top1_error": 100 * (1 - first / images),
+        "top5_error": 100 * (1 - five / images),
+        "loss": loss / images,
+        "count": int(images),
     }
 
 
 def evaluate(
-    models: AlexNet | Sequence[AlexNet], dataset, views: str = "ten", batch_size: int = 250, progress: bool = False
+    models: AlexNet | Sequence[AlexNet],
+    dataset,
+    views: str = "ten",
+    batch_size: int = 250,
+    progress: bool = False,
+    shared: bool = False,
 ) -> dict[str, float]:
-    """Error rates of one network, or of several averaged, on a data set; see `predict` and `error_rates`."""
-    probabilities = predict(models, dataset, views, batch_size, progress)
-    return error_rates(probabilities, torch.as_tensor(dataset.labels))
+    """Error rates of one network, or of several averaged, on a data set; see `predict` and `error_rates`.
+
+    Args:
+        shared: each process of torchrun counts its own part of the images, and all get the figures of the whole. Every
+            one must call. Without torchrun it changes nothing.
+    """
+    rank, world = place() if shared else (0, 1)
+    if world == 1:
+        return error_rates(predict(models, dataset, views, batch_size, progress), torch.as_tensor(dataset.labels))
+    first = models if isinstance(models, AlexNet) else models[0]
+    device = next(first.parameters()).device
+
+    def reduce(counts: Tensor) -> Tensor:
+        distributed.all_reduce(counts := counts.to(device))
+        return counts
+
+    part = dataset.subset(range(len(dataset) * rank // world, len(dataset) * (rank + 1) // world))
+    probabilities = torch.empty(0, first.config.classes)  # of a set smaller than the number of processes some get nothing
+    if len(part):
+        probabilities = predict(models, part, views, batch_size, progress and rank == 0)
+    return error_rates(probabilities, torch.as_tensor(part.labels), reduce)

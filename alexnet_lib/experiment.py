@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from . import introspection, presets, records
+from .batches import split_holdout
 from .config import InputError, ModelConfig, TrainConfig
 from .evaluation import evaluate
 from .model import AlexNet
 from .packed import open_dataset
+from .processes import place
 from .strict import merge, one_of
-from .training import Result, fit, split_holdout
+from .training import Result, fit
 
 EXPERIMENTS = Path(__file__).with_name("experiments.json")
 
@@ -33,7 +35,7 @@ def run(
     first layer's kernels beside it.
 
     The network gets as many outputs as the data has classes, unless keep_classes is set. The initial weights follow
-    from train.seed.
+    from train.seed. Under torchrun all processes train and evaluate, and the first one does the rest.
 
     Returns:
         The record and its path; see records.make. Its metrics: test_top1_error and test_top5_error (ten views) and
@@ -53,6 +55,8 @@ def run(
     seen = {
         role: s for role, s in sets.items() if role != "train" or train.limit is not None
     }  # a small set may be learned by heart
+    metrics = final_metrics(net, result, **seen)
+    first = place()[0] == 0
     record = records.make(
         experiment,
         arm or model.name,
@@ -60,11 +64,13 @@ def run(
         train=train,
         data={role: records.data_facts(s) for role, s in sets.items() if s is not None},
         result=result,
-        metrics=final_metrics(net, result, **seen) | learned_metrics(net, train_set, test_set),
+        metrics=metrics | (learned_metrics(net, train_set, test_set) if first else {}),
     )
     record["colour_selectivity"] = introspection.selectivity_by_tower(net)
-    path = records.write(record, run_dir / "record.json")
-    introspection.save_kernels(net, records.kernels_path(path))
+    path = run_dir / "record.json"
+    if first:
+        records.write(record, path)
+        introspection.save_kernels(net, records.kernels_path(path))
     return record, path
 
 
@@ -76,7 +82,7 @@ def final_metrics(net: AlexNet, result: Result, **sets) -> dict[str, float]:
         metrics |= {f"last_epoch_{key}": result.curve[-1][key] for key in ("train_loss", "train_error")}
     for role, dataset in sets.items():
         if dataset is not None:
-            ten, centre = evaluate(net, dataset, "ten", progress=True), evaluate(net, dataset, "centre")
+            ten, centre = (evaluate(net, dataset, views, progress=views == "ten", shared=True) for views in ("ten", "centre"))
             metrics |= {
                 f"{role}_top1_error": ten["top1_error"],
                 f"{role}_top5_error": ten["top5_error"],
@@ -183,7 +189,7 @@ def measure(
             run_dir = records.runs_root() / experiment / f"{arm.name}-seed{seed}"
             train = replace(train, data=data or train.data)
             done, path = run(model, train, run_dir, experiment=experiment, arm=arm.name, device=device)
-            if record:
+            if record and place()[0] == 0:
                 records.publish(done, path)
             yield arm, seed, done
 

@@ -218,18 +218,21 @@ class Dropout(nn.Module):
     scale="test": the paper's form, in which outputs are multiplied by 1 - rate when testing.
     scale="train": today's, in which what is kept is divided by 1 - rate while training and
     nothing is done when testing.
+
+    Where processes share a batch, `batch` is its number of images and `part` which of them are
+    here. Masks are drawn for the whole batch, so that they do not depend on who shares it.
     """
 
     def __init__(self, rate: float = 0.5, scale: str = "test"):
         super().__init__()
-        self.rate, self.scale = rate, scale
+        self.rate, self.scale, self.batch, self.part = rate, scale, None, slice(None)
 
     def forward(self, units: Tensor) -> Tensor:
-        if self.scale == "train":
-            return nn.functional.dropout(units, self.rate, self.training)
         if not self.training:
-            return units * (1 - self.rate)
-        return units * (torch.rand_like(units) >= self.rate)
+            return units * (1 - self.rate) if self.scale == "test" else units
+        whole = self.batch or len(units), *units.shape[1:]
+        kept = units * (torch.rand(whole, dtype=units.dtype, device=units.device)[self.part] >= self.rate)
+        return kept if self.scale == "test" else kept / (1 - self.rate)
 
     def extra_repr(self) -> str:
         return f"{self.rate}, scale={self.scale!r}"

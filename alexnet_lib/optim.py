@@ -78,7 +78,12 @@ class Schedule:
 
     "constant": config.lr. "plateau": divided by 10 when the validation error has not improved for config.patience
     validations, config.drops times in all (the paper did this by hand). "run_2012" and the other names of
-    recorded.RUNS: the epochs of the authors' recorded runs, in proportion to config.lr. "one_cycle": linear up to config.lr for a share config.warmup of the run, linear down to 0.
+    recorded.RUNS: the epochs of the authors' recorded runs, in proportion to config.lr. "one_cycle": linear up to
+    config.lr for a share config.warmup of the run, linear down to 0.
+
+    With config.lr_batch every rate grows in proportion to the batch, as Goyal and others (2017) propose: config.lr is
+    meant for lr_batch images, and batch_size of them have batch_size / lr_batch times that rate. It is not there from
+    the first step on but climbs, in a straight line from the rate without the rule, for lr_warmup epochs.
     """
 
     def __init__(self, config: TrainConfig):
@@ -89,6 +94,21 @@ class Schedule:
 
     def rates(self, epoch: float) -> Rates:
         """The rates at a time in epochs, with fractions."""
+        rates, factor = self._of_schedule(epoch), self._linear_rule(epoch)
+        if factor == 1:
+            return rates
+        biases = None if rates.biases is None else factor * rates.biases
+        layers = {name: (factor * weights, factor * bias) for name, (weights, bias) in rates.layers.items()}
+        return replace(rates, weights=factor * rates.weights, biases=biases, layers=layers)
+
+    def _linear_rule(self, epoch: float) -> float:
+        c = self.config
+        if c.lr_batch is None:
+            return 1.0
+        climbed = min(1.0, epoch / c.lr_warmup) if c.lr_warmup else 1.0
+        return 1 + (c.batch_size / c.lr_batch - 1) * climbed
+
+    def _of_schedule(self, epoch: float) -> Rates:
         c = self.config
         if c.schedule in RUNS:
             return self._recorded(RUNS[c.schedule], epoch)

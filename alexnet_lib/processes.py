@@ -48,6 +48,11 @@ def pick_device(name: str | None = None) -> str:
     return name
 
 
+def place() -> tuple[int, int]:
+    """(rank, processes): which of those that torchrun started this is; (0, 1) where it started none."""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
 def join_processes(device: torch.device) -> None:
     """Joins the processes that torchrun started, once."""
     if device.type == "cuda":

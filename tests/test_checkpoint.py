@@ -8,7 +8,7 @@ from helpers import tiny_model, tiny_training
 
 from alexnet_lib import AlexNet, InputError, fit
 from alexnet_lib import checkpoint as c
-from alexnet_lib.training import split_holdout
+from alexnet_lib.batches import split_holdout
 
 TENSORS = {"a": torch.arange(5.0), "b": torch.tensor([[1, 2]])}
 

@@ -232,3 +232,26 @@ def test_one_cycle_is_one_triangle(warmup):
     top = round(1000 * warmup)
     assert max(rates) == pytest.approx(2.0) and np.argmax(rates) == top
     assert all(np.diff(rates[: top + 1]) > 0) and all(np.diff(rates[top:]) < 0) and rates[-1] == 0
+
+
+@pytest.mark.parametrize("schedule", ["constant", "plateau", "one_cycle", "run_2012"])
+def test_the_linear_rule_climbs_to_the_rate_of_the_batch(schedule):
+    fields = {"schedule": schedule, "epochs": 90, "batch_size": 1024, "bias_lr": 0.02, "bias_lr_conv12": 0.002}
+    plain = Schedule(TrainConfig(**fields))
+    ruled = Schedule(TrainConfig(**fields, lr_batch=128, lr_warmup=4.0))
+    for epoch, factor in ((0, 1), (1, 1 + 7 / 4), (2, 1 + 14 / 4), (4, 8), (30, 8), (89, 8)):
+        rates, before = ruled.rates(epoch), plain.rates(epoch)
+        assert rates.weights == pytest.approx(factor * before.weights)
+        assert rates.biases == pytest.approx(factor * before.biases)
+        assert rates.layers["conv2"] == pytest.approx([factor * rate for rate in before.layers["conv2"]])
+        assert rates.colour_noise == before.colour_noise
+    assert Schedule(TrainConfig(**fields, lr_batch=256, lr_warmup=0.0)).rates(0).weights == 4 * plain.rates(0).weights
+    smaller = Schedule(TrainConfig(batch_size=32, lr_batch=128, lr_warmup=0.0))
+    assert smaller.rates(3).weights == pytest.approx(0.01 / 4)
+
+
+def test_the_paper_knows_no_linear_rule():
+    for name in ("paper", "code_2012"):
+        for batch in (128, 8192):
+            changed = Schedule(TrainConfig.preset(name, batch_size=batch))
+            assert changed.rates(2) == Schedule(TrainConfig.preset(name)).rates(2)

@@ -1,4 +1,4 @@
-"""The loop: resumed to the same bits, stopped cleanly, the same on one process and on two."""
+"""The loop: resumed to the same bits, stopped cleanly, the same whatever happens to it."""
 
 import os
 import signal
@@ -14,7 +14,9 @@ from helpers import ROOT, settings, tiny_model, tiny_training
 
 from alexnet_lib import AlexNet, InputError, fit, training
 from alexnet_lib import checkpoint as c
-from alexnet_lib.training import DivergedError, mix, split_holdout, stop_requests
+from alexnet_lib.batches import split_holdout
+from alexnet_lib.processes import stop_requests
+from alexnet_lib.training import DivergedError
 
 
 def trained(photos10, folder, model=None, **changes):
@@ -61,15 +63,14 @@ packed.PackedDataset.take, checkpoint.save_file = slow, torn
 experiment.final_metrics = experiment.learned_metrics = lambda *_, **__: {}  # not what is tested here
 sys.exit(__main__.main())
 """
-ON_TWO = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
-def start(folder, launcher=(), torn_at=0, **changes) -> subprocess.Popen:
+def start(folder, torn_at=0) -> subprocess.Popen:
     """A run of 60 steps in a process of its own, with a checkpoint after each."""
     (folder.parent / "slowly.py").write_text(SLOWLY)
     words = ["train", "--preset", "quick", "--run-dir", str(folder)]
-    fields = settings(**({"epochs": 6, "batch_size": 20, "limit": 200, "holdout": 50, "checkpoint_minutes": 0} | changes))
-    command = [sys.executable, *launcher, str(folder.parent / "slowly.py"), *words, *fields]
+    fields = settings(epochs=6, batch_size=20, limit=200, holdout=50, checkpoint_minutes=0)
+    command = [sys.executable, str(folder.parent / "slowly.py"), *words, *fields]
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "TORN_AT": str(torn_at)}
     return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
@@ -135,30 +136,6 @@ def test_a_run_that_was_killed_while_it_wrote_goes_on_from_the_checkpoint_before
     finish(start(folder))
     assert not list(folder.glob("*.partial-*"))
     assert same_bits(weights(undisturbed), weights(folder)) and curve(undisturbed) == curve(folder)
-
-
-def test_two_processes_stopped_and_resumed_give_what_one_gives(tmp_path, photos10):
-    """Dropout and colour noise are off: each process draws its own."""
-    trained(photos10, tmp_path / "one", model=tiny_model(dropout=0.0), epochs=3, limit=200)
-    changes = {"epochs": 3, "colour_noise": "none"}
-    process = start(tmp_path / "two", ON_TWO, **changes, **{"model.dropout": 0})
-    wait_for_step(tmp_path / "two", process, 5)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=240)
-    assert 5 <= c.newest(tmp_path / "two")[2]["step"] < 30  # both left after the same step, and said so
-    finish(start(tmp_path / "two", ON_TWO, **changes, **{"model.dropout": 0}))
-    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
-    for name in set(one) - {"tally"}:
-        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-5)
-    last = curve(tmp_path / "one")[-1], curve(tmp_path / "two")[-1]
-    assert last[0] == pytest.approx(last[1], rel=1e-3)
-    assert c.newest(tmp_path / "two")[2]["processes"] == 2
-
-
-def test_processes_share_a_batch_evenly_or_not_at_all(photos10, tmp_path, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "3")
-    with pytest.raises(InputError, match="20 images does not divide among 3 processes"):
-        trained(photos10, tmp_path)
 
 
 def spoil(monkeypatch, step: int) -> None:
@@ -333,7 +310,3 @@ def test_fit_works_in_a_thread(photos10, tmp_path):
     with ThreadPoolExecutor(1) as pool:
         _, result = pool.submit(trained, photos10, tmp_path).result()
     assert result.step == 10
-
-
-def test_mix_is_the_same_everywhere():
-    assert mix(0, 1) != mix(1, 0) and mix(0, 1) == mix(0, 1) and 0 <= mix(2**40, -3) < 2**63
