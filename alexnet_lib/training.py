@@ -195,12 +195,15 @@ class Trainer:
             "smaller initial weights or precision float32"
         )
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights and velocities of the network, under the names that they have in a checkpoint."""
+        parts = {"model": self.model.state_dict(), "velocity": self.optimiser.velocity}
+        return {f"{part}.{name}": x for part, state in parts.items() for name, x in state.items()}
+
     def save(self) -> None:
         """Writes a checkpoint of this moment; every process must call it, and the first one writes."""
-        tally = self._sum(self.tally)
+        tensors = self.tensors() | {"tally": self._sum(self.tally)}
         if self.rank == 0:
-            tensors = {f"model.{n}": t for n, t in self.model.state_dict().items()}
-            tensors |= {f"velocity.{n}": t for n, t in self.optimiser.velocity.items()} | {"tally": tally}
             facts = {"model": asdict(self.model.config), "train": asdict(self.config), "data": self.train_set.checksum}
             facts |= {"step": self.step, "seconds": self.seconds, "schedule": self.schedule.state(), "curve": self.curve}
             facts |= {"first_losses": self.first_losses}
