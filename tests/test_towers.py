@@ -16,6 +16,7 @@ from towers import measure, on_the_wire
 from alexnet_lib import AlexNet, InputError, ModelConfig
 from alexnet_lib.evaluation import predict
 from alexnet_lib.exchange import bytes_sent
+from alexnet_lib.layers import Dropout
 from alexnet_lib.optim import PaperSGD, Rates
 from alexnet_lib.processes import run_in_processes
 from alexnet_lib.summary import training_memory
@@ -190,7 +191,7 @@ def test_splitting_names_every_number_once():
 # Four processes: two copies of two towers that share their gradients; and three towers, whose ranks in the group are not
 # their ranks in the world.
 THREE = ModelConfig.preset("small", towers=3, hidden=[24, 24], **{f"conv{i}": {"kernels": 12} for i in range(1, 6)})
-PLAIN = tiny_model(dropout=0.0)
+PLAIN, DROPPED = tiny_model(dropout=0.0), tiny_model(dropout=0.5)
 
 
 def three_steps(net: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> dict[str, dict]:
@@ -198,6 +199,7 @@ def three_steps(net: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor
     tower = getattr(net, "module", net)
     optimiser = PaperSGD(tower)
     optimiser.rates = Rates(0.01).by_parameter(tower)
+    torch.manual_seed(4)  # everyone draws the same dropout masks
     for _ in range(3):
         optimiser.zero_grad()
         loss(net(images), labels).backward()
@@ -207,12 +209,14 @@ def three_steps(net: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor
 
 def several_groups(world) -> dict:
     rank, found = distributed.get_rank(), {}
-    images, labels = batch(PLAIN, 8, torch.float64)
+    images, labels = batch(DROPPED, 8, torch.float64)
     mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("data", "tower"))
-    net = torch.nn.parallel.DistributedDataParallel(
-        Tower(PLAIN, mesh["tower"].get_group(), seed=1).double(), process_group=mesh["data"].get_group()
-    )
     mine = slice(4 * mesh["data"].get_local_rank(), 4 * mesh["data"].get_local_rank() + 4)
+    tower = Tower(DROPPED, mesh["tower"].get_group(), seed=1).double()
+    for layer in tower.modules():
+        if isinstance(layer, Dropout):
+            layer.batch, layer.part = 8, mine
+    net = torch.nn.parallel.DistributedDataParallel(tower, process_group=mesh["data"].get_group())
     found |= three_steps(net, images[mine], labels[mine])
     three, alone = distributed.new_group([1, 2, 3]), distributed.new_group([0])
     if rank:
@@ -227,8 +231,8 @@ def several_groups(world) -> dict:
 
 def test_towers_are_the_ranks_of_their_group():
     found = run_in_processes(several_groups, processes=4)
-    images, labels = batch(PLAIN, 8, torch.float64)
-    whole, start = three_steps(AlexNet(PLAIN, seed=1).double(), images, labels), AlexNet(PLAIN, seed=1).state_dict()
+    whole = three_steps(AlexNet(DROPPED, seed=1).double(), *batch(DROPPED, 8, torch.float64))
+    start = AlexNet(DROPPED, seed=1).state_dict()
     for copy, what in itertools.product((found[:2], found[2:]), whole):
         joined = join_states([f[what] for f in copy])
         for name, right in whole[what].items():
