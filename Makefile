@@ -1,9 +1,10 @@
 # The two commands that matter: make reproduce, make test. `make help` lists the rest.
 PYTHON ?= python3
 PROFILE ?= quick
-PROFILES = quick laptop paper code_2012 one_gpu no_communication torchvision four_layer
+PROFILES = quick laptop paper code_2012 fast one_gpu no_communication torchvision four_layer
 SEED ?= 0
 DATA ?=
+DEVICES ?= 1
 RECORD ?=
 WORKERS ?= 2
 BIN = .venv/bin
@@ -25,7 +26,8 @@ help:  ## say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 	@echo
 	@echo "Variables of reproduce: PROFILE=quick, laptop or paper; DATA=a source or folder:PATH; SEED=0;"
-	@echo "RECORD=1 writes the record to results/ too. PYTHON=python3.12 makes .venv with another Python."
+	@echo "DEVICES=1, or so many GPUs (without one: processes) that train together; RECORD=1"
+	@echo "writes the record to results/ too. PYTHON=python3.12 makes .venv with another Python."
 
 setup: .venv/ready  ## make .venv and install everything into it
 
@@ -37,7 +39,7 @@ setup: .venv/ready  ## make .venv and install everything into it
 	@touch $@
 
 reproduce: setup  ## train end to end, write the record, render the book
-	@$(PY) tools/reproduce.py --profile "$(PROFILE)" --seed "$(SEED)" --data "$(DATA)" $(if $(RECORD),--record)
+	@$(PY) tools/reproduce.py --profile "$(PROFILE)" --seed "$(SEED)" --data "$(DATA)" --devices "$(DEVICES)" $(if $(RECORD),--record)
 	@$(MAKE) --no-print-directory book
 	@$(PY) tools/reproduce.py --profile "$(PROFILE)" --seed "$(SEED)" --report "$(FIRST_PAGE)"
 

@@ -1,4 +1,4 @@
-"""The command line: python -m alexnet_lib {info, pack, train, measure, evaluate}."""
+"""The command line: python -m alexnet_lib {info, presets, pack, train, measure, evaluate}."""
 
 import sys
 from pathlib import Path
@@ -30,6 +30,14 @@ def info(
 
     model, _ = overridden(ModelConfig.preset(preset), TrainConfig(), settings)
     print(describe(model, batch))
+
+
+@app.command("presets")
+def compare(names: Annotated[list[str], typer.Argument(help="trainings to compare")] = ("paper", "code_2012", "fast")):
+    """Print in what trainings differ, field by field."""
+    from .presets import differences
+
+    print(differences(*names))
 
 
 @app.command()
@@ -67,6 +75,7 @@ def train(
     experiment: str = "train",
     arm: Annotated[str | None, typer.Option(help="which side of the experiment; by default the preset")] = None,
     record: Annotated[bool, typer.Option(help="write the record to results/ too")] = False,
+    fit_only: Annotated[bool, typer.Option("--fit-only", help="stop once trained: no test split, no record")] = False,
     settings: Setting = (),
     device: Device = None,
 ):
@@ -80,6 +89,9 @@ def train(
     arm = arm or preset
     run_dir = run_dir or records.runs_root() / experiment / f"{arm}-seed{training.seed}"
     keep_classes = any(setting.startswith("model.classes=") for setting in settings)
+    if fit_only:
+        experiments.train_network(model, training, run_dir, device=device, keep_classes=keep_classes)
+        return
     found, path = experiments.run(
         model, training, run_dir, experiment=experiment, arm=arm, device=device, keep_classes=keep_classes
     )

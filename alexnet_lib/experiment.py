@@ -44,14 +44,7 @@ def run(
     Raises:
         InputError: as open_dataset and fit.
     """
-    whole = open_dataset(train.data, "train")
-    if not keep_classes:
-        model = replace(model, classes=len(whole.classes))
-    train_set, valid_set = split_holdout(whole, train)
-    test_set = open_dataset(train.data, "test") if whole.has_split("test") else None
-    net = AlexNet(model, seed=train.seed)
-    result = fit(net, train_set, valid_set, train, run_dir, device=device)
-    sets = {"train": train_set, "valid": valid_set, "test": test_set}
+    net, result, sets = train_network(model, train, run_dir, device=device, keep_classes=keep_classes)
     seen = {
         role: s for role, s in sets.items() if role != "train" or train.limit is not None
     }  # a small set may be learned by heart
@@ -59,12 +52,12 @@ def run(
     first = place()[0] == 0
     record = records.make(
         experiment,
-        arm or model.name,
-        model=model,
+        arm or net.config.name,
+        model=net.config,
         train=train,
         data={role: records.data_facts(s) for role, s in sets.items() if s is not None},
         result=result,
-        metrics=metrics | (learned_metrics(net, train_set, test_set) if first else {}),
+        metrics=metrics | (learned_metrics(net, sets["train"], sets["test"]) if first else {}),
     )
     record["colour_selectivity"] = introspection.selectivity_by_tower(net)
     path = run_dir / "record.json"
@@ -72,6 +65,20 @@ def run(
         records.write(record, path)
         introspection.save_kernels(net, records.kernels_path(path))
     return record, path
+
+
+def train_network(
+    model: ModelConfig, train: TrainConfig, run_dir: Path, *, device: str | None = None, keep_classes: bool = False
+) -> tuple[AlexNet, Result, dict]:
+    """The part of `run` that trains: the network, what fit() returns, and the data sets by role, None where there is none."""
+    whole = open_dataset(train.data, "train")
+    if not keep_classes:
+        model = replace(model, classes=len(whole.classes))
+    train_set, valid_set = split_holdout(whole, train)
+    test_set = open_dataset(train.data, "test") if whole.has_split("test") else None
+    net = AlexNet(model, seed=train.seed)
+    result = fit(net, train_set, valid_set, train, run_dir, device=device)
+    return net, result, {"train": train_set, "valid": valid_set, "test": test_set}
 
 
 def final_metrics(net: AlexNet, result: Result, **sets) -> dict[str, float]:

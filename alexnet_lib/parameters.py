@@ -1,5 +1,6 @@
 """The parameters of a notebook that trains: checked by name and type before anything runs, since papermill only warns."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,12 +12,14 @@ from .presets import profile as preset
 from .records import runs_root
 
 # What the parameters cell of 14_reproduction holds. Fields of the two configurations may be given beside them by name.
-KNOWN = {"profile": str, "seed": int, "data": str, "run_dir": str, "record": bool, "model": dict, "train": dict}
+KNOWN = {"profile": str, "seed": int, "data": str, "run_dir": str, "record": bool, "devices": int}
+KNOWN |= {"model": dict, "train": dict}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a notebook does: the configurations in force, the fields that differ from the preset, the run's folder."""
+    """What a notebook does: the configurations in force, the fields that differ from the preset, the run's folder, the
+    processes that share each batch."""
 
     profile: str
     model: ModelConfig
@@ -24,6 +27,17 @@ class Settings:
     changed: dict
     run_dir: Path
     record: bool
+    devices: int
+
+    @property
+    def words(self) -> list[str]:
+        """What follows `python -m alexnet_lib` for the same training, without the evaluation."""
+        train = self.changed["train"] | {"seed": self.train.seed, "data": self.train.data}
+        fields = [("model", name, value) for name, value in self.changed["model"].items()]
+        fields += [("train", name, value) for name, value in train.items()]
+        settings = [f"{part}.{name}={json.dumps(value)}" for part, name, value in fields]
+        words = ["train", "--preset", self.profile, "--run-dir", str(self.run_dir), "--fit-only"]
+        return words + [word for setting in settings for word in ("--set", setting)]
 
 
 def settle(namespace: dict, experiment: str) -> Settings:
@@ -37,11 +51,13 @@ def settle(namespace: dict, experiment: str) -> Settings:
         experiment: the notebook's name; runs lie in runs/EXPERIMENT/PROFILE-seedN unless run_dir says otherwise.
 
     Raises:
-        InputError: a name that is neither a parameter nor a field of ModelConfig or TrainConfig, or a wrong type.
+        InputError: a name that is neither a parameter nor a field of ModelConfig or TrainConfig, a wrong type, or no device.
     """
     model_fields, train_fields = ({f.name for f in fields(c)} for c in (ModelConfig, TrainConfig))
     keep_pages()
     given = check(namespace, KNOWN, Settings, sorted(train_fields | model_fields))
+    if given["devices"] < 1:
+        raise InputError(f"devices must be 1 or more, not {given['devices']}")
     model, train = preset(given["profile"])
     changes = {"model": dict(given["model"]), "train": dict(given["train"])}
     for name in set(given) - set(KNOWN):
@@ -49,7 +65,7 @@ def settle(namespace: dict, experiment: str) -> Settings:
     beside = {"seed": given["seed"]} | ({"data": given["data"]} if given["data"] else {})
     model, train = merge(model, changes["model"]), merge(train, beside | changes["train"])
     run_dir = given["run_dir"] or runs_root() / experiment / f"{given['profile']}-seed{train.seed}"
-    return Settings(given["profile"], model, train, changes, Path(run_dir), given["record"])
+    return Settings(given["profile"], model, train, changes, Path(run_dir), given["record"], given["devices"])
 
 
 def check(namespace: dict, known: dict[str, type], settled: type, more: Sequence[str] = ()) -> dict:

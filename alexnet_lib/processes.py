@@ -1,13 +1,14 @@
 """The process that trains among others: its device, its group, and the signals that ask it to stop; and a function run in
-several processes of this machine."""
+several processes of this machine, or a command."""
 
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from multiprocessing import connection
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from .progress import relay
 from .strict import InputError
 
 
@@ -59,6 +61,37 @@ def join_processes(device: torch.device) -> None:
         torch.cuda.set_device(device)
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+
+
+def torchrun(words: Sequence[str], processes: int) -> None:
+    """Runs `torchrun --nproc-per-node PROCESSES -m alexnet_lib WORDS` and shows here what it shows of its progress.
+
+    Ctrl-C is handed on: the processes finish their step and write a checkpoint first.
+
+    Raises:
+        InputError: it failed; the text is what it said was wrong.
+    """
+    import pty  # not on Windows
+    import termios
+
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command += ["--max-restarts", "1", "-m", "alexnet_lib", *words]
+    threads = str(max(1, torch.get_num_threads() // processes))
+    env = {"OMP_NUM_THREADS": threads} | os.environ | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}  # see book/many_machines.md
+    screen, side = pty.openpty()
+    termios.tcsetwinsize(side, (24, 120))
+    with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=side, start_new_session=True) as process:
+        os.close(side)
+        try:
+            said = relay(screen)
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)
+            relay(screen)
+            raise
+        finally:
+            os.close(screen)
+    if process.returncode:
+        raise InputError(said or f"torchrun failed (exit code {process.returncode}); what it said is above")
 
 
 def run_in_processes(function: Callable, *args, processes: int = 2, timeout: float = 300, backend: str = "gloo") -> list:

@@ -5,6 +5,7 @@ is replaced in place (so that an executed notebook keeps no trail of it), and th
 """
 
 import os
+import re
 import sys
 import time
 from functools import cache
@@ -96,3 +97,26 @@ class bar(tqdm):
         if self._cell is not None:
             self._cell.show(line)
             self._cell = None  # another close() must not clear it
+
+
+def relay(descriptor: int) -> str:
+    """Shows what another process writes to a terminal, as a bar of this one would, until it ends.
+
+    Returns:
+        What came after "error: " in its last line that begins so; "" where none does.
+    """
+    shown = _CellLine(_kernel_terminal()) if in_notebook() else sys.stderr
+    rest, error = "", ""
+    while True:
+        try:
+            block = os.read(descriptor, 2**16).decode(errors="replace")
+        except OSError:  # the other side is closed
+            break
+        *lines, rest = re.split(r"[\r\n]+", rest + block)
+        for line in filter(str.strip, lines):
+            error = line.removeprefix("error: ") if line.startswith("error: ") else error
+            shown.write(f"\r{line}" if "img/s" in line else f"{line}\n")
+    shown.flush()
+    if isinstance(shown, _CellLine) and shown.handle is not None:
+        shown.show("")
+    return error

@@ -33,7 +33,6 @@ def environment() -> dict:
         "processor": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "processes": int(os.environ.get("WORLD_SIZE", 1)),
     }
 
 
@@ -88,7 +87,7 @@ def make(experiment: str, arm: str, *, model: ModelConfig, train: TrainConfig, d
         "model": asdict(model),
         "train": asdict(train) | {"data": data["train"]["name"]},  # a path would say where on this machine, not what
         "data": data,
-        "environment": environment(),
+        "environment": environment() | {"processes": result.processes},
         "steps": result.step,
         "training_seconds": round(result.seconds, 1),
         "first_losses": [round(loss, 4) for loss in result.first_losses],
@@ -102,7 +101,7 @@ def write(record: dict, path: Path) -> Path:
     text = json.dumps(record, indent=1) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".partial-{os.getpid()}")  # each process of torchrun writes
+        partial = path.with_suffix(f".partial-{os.getpid()}")
         partial.write_text(text)
         os.replace(partial, path)
     except OSError as error:

@@ -30,13 +30,14 @@ class DivergedError(InputError):
 @dataclass
 class Result:
     """What fit() gives back: the curve (one dict an epoch), the losses of the first steps, steps taken, seconds spent,
-    and the last checkpoint."""
+    the last checkpoint, and the processes that trained (the most there were at any time)."""
 
     curve: list[dict]
     first_losses: list[float]
     step: int
     seconds: float
     checkpoint: Path | None
+    processes: int
 
 
 def fit(
@@ -72,7 +73,7 @@ def fit(
     trainer.resume()
     with stop_requests() as stop:
         trainer.run(stop)
-    return Result(trainer.curve, trainer.first_losses, trainer.step, trainer.seconds, trainer.saved)
+    return Result(trainer.curve, trainer.first_losses, trainer.step, trainer.seconds, trainer.saved, trainer.processes)
 
 
 class Trainer:
@@ -80,6 +81,7 @@ class Trainer:
 
     def __init__(self, model, train_set, valid_set, config, run_dir, device=None, progress=True):
         self.rank, self.world = place()
+        self.processes = self.world
         self.device = torch.device(pick_device(device))
         self.config, self.run_dir, self.train_set, self.valid_set = config, run_dir, train_set, valid_set
         for dataset in (train_set, valid_set) if valid_set is not None else (train_set,):
@@ -207,7 +209,7 @@ class Trainer:
             facts = {"model": asdict(self.model.config), "train": asdict(self.config), "data": self.train_set.checksum}
             facts |= {"step": self.step, "seconds": self.seconds, "schedule": self.schedule.state(), "curve": self.curve}
             facts |= {"first_losses": self.first_losses}
-            facts |= {"torch_threads": torch.get_num_threads(), "processes": self.world, "batch_size": self.batches.size}
+            facts |= {"torch_threads": torch.get_num_threads(), "processes": self.processes, "batch_size": self.batches.size}
             self.saved = checkpoint.save_step(self.run_dir, self.step, tensors, facts, self.config.keep_checkpoints)
 
     def resume(self) -> None:
@@ -238,7 +240,7 @@ class Trainer:
             self.tally.copy_(tensors["tally"])
         self.schedule.load_state(facts["schedule"])
         self.step, self.seconds, self.curve, self.saved = facts["step"], facts["seconds"], facts["curve"], path
-        self.first_losses = facts["first_losses"]
+        self.first_losses, self.processes = facts["first_losses"], max(self.world, facts["processes"])
 
     @contextmanager
     def _tensorboard(self):

@@ -7,7 +7,7 @@ import diagram
 import yaml
 from helpers import ROOT
 
-from alexnet_lib import ModelConfig, claims
+from alexnet_lib import ModelConfig, claims, presets
 from alexnet_lib.diagram import overview
 
 # Elements that a browser loads by itself; a link that a reader may follow is not one.
@@ -81,3 +81,9 @@ def test_the_claims_page_has_every_claim_and_its_rule(book):
     for claim in claims.ledger().values():
         assert claim.claim in shown and claims.judge(claim).word in shown
         assert claim.rule["text"][:40] in shown
+
+
+def test_the_table_of_trainings_is_made_from_the_presets(book):
+    shown = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", (book / "book" / "many_machines.html").read_text()))
+    for line in presets.differences("paper", "code_2012", "fast").splitlines()[2:]:
+        assert " ".join(line.replace("|", " ").split()) in shown

@@ -52,8 +52,8 @@ def test_files_that_the_pages_link_to_exist():
 
 
 def test_reproduce_hands_its_variables_on():
-    command = make("--dry-run", "reproduce", "PROFILE=laptop", "SEED=3", "DATA=folder:x", "RECORD=1").stdout
-    assert '--profile "laptop" --seed "3" --data "folder:x" --record' in command
+    command = make("--dry-run", "reproduce", "PROFILE=laptop", "SEED=3", "DATA=folder:x", "DEVICES=2", "RECORD=1").stdout
+    assert '--profile "laptop" --seed "3" --data "folder:x" --devices "2" --record' in command
     assert "--record" not in make("--dry-run", "reproduce").stdout
 
 

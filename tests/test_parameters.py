@@ -11,7 +11,7 @@ from helpers import ROOT
 from alexnet_lib import InputError, ModelConfig, TrainConfig
 from alexnet_lib.parameters import KNOWN, settle
 
-DEFAULTS = {"profile": "quick", "seed": 0, "data": "", "run_dir": "", "record": False, "model": {}, "train": {}}
+DEFAULTS = {"profile": "quick", "seed": 0, "data": "", "run_dir": "", "record": False, "devices": 1, "model": {}, "train": {}}
 
 
 def test_every_training_field_can_be_nested(tmp_path):
@@ -75,6 +75,8 @@ def test_parameters_are_settled(tmp_path):
         ({"model": {"droput": 1}}, "Did you mean 'dropout'"),
         ({"train": {"lr": "x"}}, "lr must be float"),
         ({"epochs": 1.5}, "epochs must be int"),
+        ({"devices": 0}, "devices must be 1 or more"),
+        ({"devices": True}, "devices must be int"),
     ],
 )
 def test_a_parameter_that_does_not_fit(change, words):

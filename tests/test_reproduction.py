@@ -35,11 +35,12 @@ def text_of(notebook) -> str:
 
 
 def test_it_runs_resumes_and_leaves_no_trail(tmp_path):
+    """Trained by two processes, taken up by one."""
     run_dir = tmp_path / "run"
     words = ["-y", json.dumps(SHORT), "-p", "run_dir", str(run_dir), "-p", "lr", "0.02"]
     main, side = pty.openpty()
     termios.tcsetwinsize(side, (24, 120))
-    done = papermill(tmp_path / "out.ipynb", *words, stderr=side)
+    done = papermill(tmp_path / "out.ipynb", *words, "-p", "devices", "2", stderr=side)
     os.close(side)
     shown = b""
     try:
@@ -53,6 +54,7 @@ def test_it_runs_resumes_and_leaves_no_trail(tmp_path):
     assert "img/s" not in executed and "trained for 2 epochs, 20 steps" in executed
     assert str(tmp_path) not in executed.replace(json.dumps(str(run_dir)), "").replace(str(run_dir), "")
     record = json.loads((run_dir / "record.json").read_text())
+    assert record["environment"]["processes"] == 2
     assert record["train"]["lr"] == 0.02 and record["model"]["conv1"]["kernels"] == 8
     assert {"test_top1_error", "chance_error", "tower_selectivity_gap", "neighbours_gain"} <= set(record["metrics"])
     before = sorted(p.name for p in run_dir.glob("checkpoint-*"))

@@ -22,6 +22,7 @@ def main() -> int:
     parser.add_argument("--profile", default="quick")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", default="")
+    parser.add_argument("--devices", type=int, default=1, help="processes that train together, one a GPU")
     parser.add_argument("--record", action="store_true")
     parser.add_argument("--report", metavar="PAGE", help="print the closing lines instead of running")
     asked = parser.parse_args()
@@ -47,6 +48,7 @@ def execute(run: Path, asked: argparse.Namespace) -> int:
     command = [sys.executable, "-m", "papermill", str(NOTEBOOK), str(out), "-k", "python3"]
     command += ["--no-progress-bar", "--cwd", str(NOTEBOOK.parent)]
     command += ["-p", "profile", asked.profile, "-p", "seed", str(asked.seed), "-p", "record", str(asked.record)]
+    command += ["-p", "devices", str(asked.devices)]
     command += ["-r", "data", absolute(asked.data)] if asked.data else []
     status = wait_for(command)
     if status:
