@@ -44,14 +44,18 @@ PRIMITIVES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 
 
 def seconds(function: Callable[[], object], least: float = 0.08) -> float:
-    """The shortest time of a call, over three calls or more and so many seconds, after two to warm up: what the machine can
-    do while nothing else wants it."""
+    """The shortest time of a call, over three calls or more and so many seconds, after two to warm up.
+
+    With one thread it is the processor's time, which does not run while another program has the processor; with more
+    threads it is the wall clock's, and the machine must be quiet.
+    """
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     function(), function()  # the heap takes a few turns to settle
-    times, started = [], time.perf_counter()
-    while len(times) < 3 or time.perf_counter() - started < least:
-        began = time.perf_counter()
+    times, started = [], clock()
+    while len(times) < 3 or clock() - started < least:
+        began = clock()
         function()
-        times.append(time.perf_counter() - began)
+        times.append(clock() - began)
     return min(times)
 
 
