@@ -23,6 +23,7 @@ from cost_model import (
     training,
 )
 from helpers import ROOT
+from torch.utils.flop_counter import FlopCounterMode
 
 from alexnet_lib import AlexNet, ModelConfig, towers
 from alexnet_lib.presets import MODELS
@@ -43,10 +44,8 @@ def test_work_is_that_of_the_table_of_layers(config):
 
 
 def test_flop_are_those_that_torch_counts():
-    """torch's own counter, which sees what is really called, forward and backward."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    config = ModelConfig.preset("small")
+    """torch's own counter, which sees what is called, forward and backward; it takes no notice of groups on the way back."""
+    config = ModelConfig.preset("small", towers=1)
     net, counter = AlexNet(config, seed=0), FlopCounterMode(display=False)
     with counter:
         net(torch.randn(2, 3, 28, 28)).sum().backward()
@@ -78,7 +77,8 @@ def test_schemes_share_the_work_and_send_what_they_must():
     data = step(PAPER, CARD, 128, 4, overlap=False)
     parameters = totals(layer_table(PAPER))["parameters"]
     assert data.reduce == pytest.approx(all_reduce(CARD, 4, 4 * parameters)) and data.update == pytest.approx(alone.update)
-    assert alone.backward / 4 < data.backward < alone.backward  # weights are read whole, whatever the share of images
+    assert data.backward == pytest.approx(alone.backward / 4)
+    assert step(PAPER, CARD, 128, 128).backward > 2 * alone.backward / 128  # an image each: all wait for the weights
     pair = step(PAPER, CARD, 128, 2, "towers")
     crossing = towers.bytes_per_pass(PAPER, 128)  # both ways together
     assert pair.exchange == pytest.approx(2 * sum(crossing.values()) / 2 / 1e10 + 2 * len(crossing) * 1e-5)
