@@ -110,7 +110,8 @@ def colour_noise(
     spread = values if kind == "eigenvalue" else values.clamp(min=0).sqrt()
     colours = ((draws * spread) @ vectors.T * (255 / pixel_std))[part]  # (N, 3)
     # A whole row of each image's colour, pixel by pixel: adding three numbers at a time would take twice as long.
-    batch.add_(colours.to(batch.dtype)[:, None, None, :].repeat(1, 1, batch.shape[3], 1).permute(0, 3, 1, 2))
+    rows = colours.to(batch.dtype)[:, None, None, :].repeat(1, 1, batch.shape[3], 1)  # (N, 1, W, 3)
+    batch.add_(rows.permute(0, 3, 1, 2))
     return batch if kind == "eigenvalue" else batch.div_(1 + sigma)
 
 

@@ -1,6 +1,8 @@
 """The layers that torch does not have in the paper's form: the normalisations, dropout with the paper's scale, fully
 connected towers; and the sizes that convolution and pooling leave."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -87,10 +89,12 @@ class _LocalResponseNorm(torch.autograd.Function):
         ctx.save_for_backward(maps)
         ctx.constants = size, alpha, beta, k, groups
         out = torch.empty_like(maps)
-        for (a, b), (padded, pairs, d, power) in _chunks(groups, size, maps, out):
+        for (a, b), (squares, pairs, d, power) in _chunks(groups, size, (k / size,), maps, out):
             a = a.to(d.dtype)
-            _denominators(a, size, alpha, k, padded, pairs, out=d)
-            torch.mul(a, _power(d, beta, out=power), out=b)
+            _denominators(a, size, alpha, k, squares, pairs, out=d)
+            product = torch.mul(a, _power(d, beta, out=power), out=b if b.dtype == d.dtype else power)
+            if product is not b:  # halves: computed and rounded in one step they would take ten times as long
+                b.copy_(product)
         return out
 
     @staticmethod
@@ -99,28 +103,30 @@ class _LocalResponseNorm(torch.autograd.Function):
             raise RuntimeError("local_response_norm has no second derivative: do without create_graph=True")
         (maps,), (size, alpha, beta, k, groups) = ctx.saved_tensors, ctx.constants
         out = torch.empty_like(maps)
-        for (a, g, result), (padded, pairs, d, direct) in _chunks(groups, size, maps, gradient, out):
+        beyond = k / size, 0.0
+        for (a, g, b), (squares, terms, pairs, d, direct) in _chunks(groups, size, beyond, maps, gradient, out):
             a = a.to(d.dtype)
-            _denominators(a, size, alpha, k, padded, pairs, out=d)
+            _denominators(a, size, alpha, k, squares, pairs, out=d)
             _power(d, beta, out=direct).mul_(g)
-            torch.div(direct, d, out=_between_edges(padded, size, 0.0)).mul_(a)
-            across = _window_sums(padded, size, pairs, out=d)
-            torch.addcmul(direct, across, a, value=-2 * alpha * beta, out=result)
+            torch.div(direct, d, out=_between_edges(terms, size)).mul_(a)
+            across = _window_sums(terms, size, pairs, out=d)
+            total = b if b.dtype == d.dtype else direct
+            torch.addcmul(direct, across, a, value=-2 * alpha * beta, out=total)
+            if total is not b:
+                b.copy_(total)
         return out, None, None, None, None, None
 
 
-def _denominators(a: Tensor, size: int, alpha: float, k: float, padded: Tensor, pairs: Tensor, out: Tensor) -> None:
+def _denominators(a: Tensor, size: int, alpha: float, k: float, squares: Tensor, pairs: Tensor, out: Tensor) -> None:
     """d of each map, as a window's sum to which every map brings its share of k, those beyond the edge too."""
     share = torch.full((), k / size, dtype=out.dtype, device=out.device)
-    torch.addcmul(share, a, a, value=alpha, out=_between_edges(padded, size, k / size))
-    _window_sums(padded, size, pairs, out)
+    torch.addcmul(share, a, a, value=alpha, out=_between_edges(squares, size))
+    _window_sums(squares, size, pairs, out)
 
 
-def _between_edges(padded: Tensor, size: int, beyond: float) -> Tensor:
-    """The maps between the size // 2 at each end, which stand for what lies beyond the edge and become `beyond`."""
-    reach, maps = size // 2, padded.shape[2] - size + 1
-    padded[:, :, :reach], padded[:, :, reach + maps :] = beyond, beyond
-    return padded[:, :, reach : reach + maps]
+def _between_edges(padded: Tensor, size: int) -> Tensor:
+    """The maps themselves, without the size // 2 before and after them that stand for what lies beyond the edge."""
+    return padded[:, :, size // 2 : padded.shape[2] - size // 2]
 
 
 def _window_sums(padded: Tensor, size: int, pairs: Tensor, out: Tensor) -> Tensor:
@@ -147,16 +153,17 @@ def _precision(maps: Tensor) -> torch.dtype:
     return torch.promote_types(maps.dtype, torch.float32)
 
 
-def _chunks(groups: int, size: int, *tensors: Tensor):
+def _chunks(groups: int, size: int, beyond: Sequence[float], *tensors: Tensor):
     """The same few images of each tensor at a time, groups apart: (n, groups, C / groups, H, W); a GPU takes all at once.
 
-    With them come four buffers, the same ones every time: for the maps of each group and the size - 1 beyond its edges,
-    for their pairs, and two for the maps alone.
+    With them come buffers, the same ones every time: for each value in `beyond` one for the maps and the size - 1 beyond
+    their edges, which have that value; one for pairs of these; and two for the maps alone.
     """
     first = tensors[0]
     images = len(first) if first.is_cuda else -(-CHUNK * len(first) // max(1, first.numel()))
     parts = list(zip(*(t.unflatten(1, (groups, -1)).split(max(1, images)) for t in tensors), strict=True))
-    buffers = [_buffer(parts[0][0], more) for more in (size - 1, size - 2, 0, 0)]
+    buffers = [_buffer(parts[0][0], size - 1).fill_(value) for value in beyond]
+    buffers += [_buffer(parts[0][0], more) for more in (size - 2, 0, 0)]
     for part in parts:
         yield part, [buffer[: len(part[0])] for buffer in buffers]
 

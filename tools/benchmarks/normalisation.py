@@ -1,0 +1,50 @@
+"""Local response normalisation over the maps of conv1, forward and backward, against torch's own."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import nn
+
+from alexnet_lib import LocalResponseNorm
+
+from .turns import Process, in_turns, measured, thread_counts, threads
+
+BATCH = 32
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
+TARGET, STOCK_TARGET, MEMORY_TARGET = 6.0, 10.0, 2.0
+
+
+def rows(turns: int) -> Iterator[dict]:
+    for layout in LAYOUTS:
+        for number in thread_counts():
+            with threads(number):
+                what = f"{BATCH}x96x55x55, {layout}"
+                yield in_turns(
+                    f"LRN against torch's, {what}", both_ways("ours", layout), both_ways("torch", layout), turns, BATCH, TARGET
+                )
+                with Process("normalisation:both_ways", "torch", layout) as theirs:
+                    name = f"LRN against torch's in a stock process, {what}"
+                    yield in_turns(name, both_ways("ours", layout), theirs, turns, BATCH, STOCK_TARGET)
+    for layout in LAYOUTS:
+        peaks = [peak_bytes(both_ways(whose, layout)) / 2**20 for whose in ("ours", "torch")]
+        yield measured(f"memory that LRN takes, 32x96x55x55, {layout}", *peaks, "MiB at the peak", MEMORY_TARGET)
+
+
+def both_ways(whose: str, layout: str) -> Callable:
+    """Forward and backward, with the same constants: torch's alpha is divided by the window's size."""
+    layer = LocalResponseNorm(average=True) if whose == "ours" else nn.LocalResponseNorm(5, 1e-4, 0.75, 2.0)
+    maps = (torch.randn(BATCH, 96, 55, 55).relu() * 20).contiguous(memory_format=LAYOUTS[layout])
+    gradient = torch.randn(BATCH, 96, 55, 55).contiguous(memory_format=LAYOUTS[layout])
+    return lambda: layer(maps.detach().requires_grad_()).backward(gradient)
+
+
+def peak_bytes(call: Callable) -> int:
+    """The most that a call holds at a time of what it allocates, its results among it."""
+    call()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        call()
+    held = peak = 0
+    for event in sorted((e for e in profile.events() if e.name == "[memory]"), key=lambda e: e.time_range.start):
+        held += event.cpu_memory_usage
+        peak = max(peak, held)
+    return peak

@@ -1,0 +1,62 @@
+"""Packing JPEG files to 256x256 pixels in several processes, against a plain loop with the imaging library in as many."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from alexnet_lib import sources
+from alexnet_lib.packing import pack
+from alexnet_lib.prepare import prepare
+from alexnet_lib.workers import each
+
+from .pipeline import write_jpegs
+from .turns import in_turns
+
+IMAGES, SIZE = 682, 256  # two whole shards
+TARGET = 1.5
+
+
+def rows(turns: int) -> Iterator[dict]:
+    with tempfile.TemporaryDirectory() as folder:
+        files = write_jpegs(Path(folder) / "images", IMAGES)
+        paths = [path for path in sources.tree(files)[1]["train"].images]
+        workers = len(os.sched_getaffinity(0))
+        what = f"packing JPEG files, in {workers} processes, against a loop with PIL that"
+        dest = (Path(folder) / f"packed-{i}" for i in count())
+
+        def ours() -> None:
+            pack(f"folder:{files}", next(dest), size=SIZE, workers=workers, progress=False)
+
+        yield in_turns(f"{what} saves the pixels only", ours, loop(paths, Path(folder), workers), turns, IMAGES)
+        prepared = [prepare(path, SIZE).astype(int) for path in paths[:50]]
+        off = [np.abs(ours - with_pil(path).astype(int)) for ours, path in zip(prepared, paths, strict=False)]
+        assert max(o.max() for o in off) <= 1, "more than one grey level from what the imaging library gives"
+        yield in_turns(
+            "one JPEG file to 256x256 pixels, against PIL",
+            lambda: [prepare(path, SIZE) for path in paths[:50]],
+            lambda: [with_pil(path) for path in paths[:50]],
+            turns,
+            50,
+        )
+
+
+def with_pil(path: str) -> np.ndarray:
+    """As the usual script does it."""
+    image = Image.open(path).convert("RGB")
+    scale = SIZE / min(image.size)
+    width, height = (round(side * scale) for side in image.size)
+    left, top = (width - SIZE) // 2, (height - SIZE) // 2
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(image.crop((left, top, left + SIZE, top + SIZE)))
+
+
+def loop(paths: list[str], folder: Path, workers: int) -> Callable:
+    def part(which: int) -> None:
+        np.save(folder / f"loop-{which}.npy", np.stack([with_pil(path) for path in paths[which::workers]]))
+
+    return lambda: list(each(part, range(workers), workers))
