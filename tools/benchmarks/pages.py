@@ -23,7 +23,6 @@ WORK = {  # what is done, images a call: function and arguments of turns.Process
     "ten clones of 64 MiB": (10, "pages:clones"),
     "torch's LRN, 32x96x55x55": (32, "normalisation:both_ways", "torch", "contiguous"),
     "our LRN, 32x96x55x55": (32, "normalisation:both_ways", "ours", "contiguous"),
-    "training step of torchvision's AlexNet, batch 64": (64, "network:step", "torchvision's AlexNet", "contiguous"),
 }
 ROUNDS = 30  # of the long run; each takes ten steps
 
