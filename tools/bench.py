@@ -53,6 +53,7 @@ def main() -> None:
 def shown(row: dict) -> str:
     """A row in two lines."""
     target = f", at least {row['target']:g}" if row["target"] else ""
+    target += f", {row['wanted']:g} was wanted" if "wanted" in row else ""
     sides = f"{row['ours']:.4g} against {row['theirs']:.4g} {row['unit']}"
     spread = f" (turns from {row['low']:.2f} to {row['high']:.2f})" if row["turns"] > 1 else ""
     name = f"{row['what']}, {row['threads']} thread{'s' * (row['threads'] > 1)}"

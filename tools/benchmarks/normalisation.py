@@ -1,6 +1,7 @@
 """Local response normalisation over the maps of conv1, forward and backward, against torch's own."""
 
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 
 import torch
 from torch import nn
@@ -43,8 +44,6 @@ def peak_bytes(call: Callable) -> int:
     call()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         call()
-    held = peak = 0
-    for event in sorted((e for e in profile.events() if e.name == "[memory]"), key=lambda e: e.time_range.start):
-        held += event.cpu_memory_usage
-        peak = max(peak, held)
-    return peak
+    changes = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = accumulate(event.nbytes() for event in sorted(changes, key=lambda event: event.start_ns()))
+    return max(held)

@@ -18,7 +18,7 @@ from .pipeline import write_jpegs
 from .turns import in_turns
 
 IMAGES, SIZE = 682, 256  # two whole shards
-TARGET = 1.5
+WANTED = 1.5  # out of reach: decoding takes half of the loop's time, and both sides do it alike
 
 
 def rows(turns: int) -> Iterator[dict]:
@@ -32,7 +32,9 @@ def rows(turns: int) -> Iterator[dict]:
         def ours() -> None:
             pack(f"folder:{files}", next(dest), size=SIZE, workers=workers, progress=False)
 
-        yield in_turns(f"{what} saves the pixels only", ours, loop(paths, Path(folder), workers), turns, IMAGES)
+        yield in_turns(f"{what} saves the pixels only", ours, loop(paths, Path(folder), workers), turns, IMAGES) | {
+            "wanted": WANTED
+        }
         prepared = [prepare(path, SIZE).astype(int) for path in paths[:50]]
         off = [np.abs(ours - with_pil(path).astype(int)) for ours, path in zip(prepared, paths, strict=False)]
         assert max(o.max() for o in off) <= 1, "more than one grey level from what the imaging library gives"
