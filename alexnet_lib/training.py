@@ -87,9 +87,7 @@ class Trainer:
         for dataset in (train_set, valid_set) if valid_set is not None else (train_set,):
             check_fits(model.config, dataset)
         if config.schedule == "plateau" and valid_set is None and config.epochs > config.patience:
-            raise InputError(
-                "the plateau schedule watches a validation error, and nothing is held out: set holdout or another schedule"
-            )
+            raise InputError("the plateau schedule watches a validation error: set holdout or another schedule")
         self.batches = Batches(train_set, model.config, config, self.device, self.rank, self.world)
         self.steps_per_epoch = self.batches.per_epoch
         self.model = model.to(self.device)
@@ -222,9 +220,7 @@ class Trainer:
         if found is not None:
             self._load(*found)
         if self._sum(torch.tensor(float(self.step), device=self.device)) != self.step * self.world:
-            raise InputError(
-                f"the processes find different checkpoints in {self.run_dir}: it must be a folder that all machines share"
-            )
+            raise InputError(f"the processes find different checkpoints in {self.run_dir}: let all machines share the folder")
 
     def _load(self, path: Path, tensors: dict[str, Tensor], facts: dict) -> None:
         asked, saved = self.config, TrainConfig.from_dict(facts["train"])

@@ -219,6 +219,12 @@ def test_a_plateau_run_ends_when_nothing_improves_and_stays_ended(photos10, tmp_
         trained(photos10, tmp_path / "blind", **changes, holdout=0)
 
 
+def test_no_step_of_one_cycle_is_taken_at_rate_0(photos10, tmp_path):
+    """The rate is that of the middle of a step: the ramp begins at 0 and ends there, between steps."""
+    _, result = trained(photos10, tmp_path, limit=20, epochs=4, lr=0.08, warmup=0.25)
+    assert [e["lr"] for e in result.curve] == pytest.approx([0.04, 0.08 * 5 / 6, 0.04, 0.08 / 6])
+
+
 def test_errors_and_checkpoints_come_every_so_many_epochs_and_at_the_end(photos10, tmp_path):
     _, result = trained(photos10, tmp_path, epochs=5, evaluate_every=2, keep_checkpoints=9)
     assert [e["epoch"] for e in result.curve if "valid_error" in e] == [2, 4, 5]
