@@ -52,7 +52,7 @@ def test_committed_kernels_are_those_of_their_records():
 def test_a_record_names_its_data_and_no_folder_of_this_machine(tmp_path):
     train = TrainConfig(data=f"folder:{tmp_path}")
     facts = {"name": "few", "split": "train", "images": 3, "size": 8, "checksum": "0"}
-    result = SimpleNamespace(step=1, seconds=1.0, first_losses=[], curve=[])
+    result = SimpleNamespace(step=1, seconds=1.0, first_losses=[], curve=[], processes=1)
     record = records.make(
         "e", "a", model=ModelConfig.preset("small"), train=train, data={"train": facts}, result=result, metrics={}
     )
