@@ -75,6 +75,7 @@ def test_outputs_are_fit_to_print(path):
     for cell in cells(path, "code"):
         for output in cell.outputs:
             assert output.output_type != "error" and output.get("name") != "stderr", cell.source[:80]
+            assert output.get("data") != {"text/plain": ""}, f"a progress bar was here: {cell.source[:80]}"
             text = output.get("text", "") + str(output.get("data", {}).get("text/plain", ""))
             assert not re.search(r"/(home|root|tmp|work|usr)/|Warning|it/s\]", text), text[:200]
 

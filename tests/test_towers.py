@@ -292,7 +292,7 @@ def test_what_a_process_holds_and_sends_is_what_was_worked_out(scheme):
     assert [row["rank"] for row in rows] == [0, 1]
     for row in rows:
         assert row["sent"] == row["formula"] > 0
-        assert row["estimate"] == pytest.approx(row["peak"], rel=0.15)  # scratch space is a part of so small a network
+        assert row["estimate"] == pytest.approx(row["peak"], rel=0.3)  # scratch space is a part of so small a network
     sent = sum(row["sent"] for row in rows)
     if on_the_wire():  # others may talk meanwhile
         assert rows[0]["wire"] > sent
