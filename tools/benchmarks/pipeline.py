@@ -20,7 +20,7 @@ from .turns import in_turns, threads
 
 IMAGES, SIZE = 128, 224
 PIL_TARGET = 10.0
-COPY_WANTED = 0.6  # out of reach: converting, subtracting and adding are three passes over an image, and mirroring a fourth
+COPY_WANTED = 0.6  # not reached: converting, subtracting and adding are three passes over an image, and mirroring a fourth
 
 
 def rows(turns: int) -> Iterator[dict]:

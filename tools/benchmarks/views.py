@@ -15,7 +15,7 @@ from .pipeline import write_jpegs
 from .turns import in_turns
 
 IMAGES = 16
-WANTED = 1.5  # out of reach for the paper's network: convolutions run at the processor's peak, and views share none of them yet
+WANTED = 1.5  # near what there is: convolutions run at the processor's peak, and views share none of them
 
 
 def rows(turns: int) -> Iterator[dict]:
