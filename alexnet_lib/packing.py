@@ -104,11 +104,16 @@ def pack(
 
 def _plan(dest: Path, splits: dict[str, sources.Split], size: int, whole: bool) -> Iterator[_Shard]:
     """Depends on the number of images and on their size alone, so that machines agree, and checksums too."""
-    step = SHARD_BYTES // (3 * size * size * 16) * 16 if whole else SHARD_BYTES // (3 * size * size) // 4
+    step = images_a_shard(size) if whole else SHARD_BYTES // (3 * size * size) // 4
     for split, part in splits.items():
         for number, start in enumerate(range(0, len(part.labels), max(1, step))):
             chosen = slice(start, start + max(1, step))
             yield _Shard(dest, split, number, part.images[chosen], part.labels[chosen], size)
+
+
+def images_a_shard(size: int) -> int:
+    """How many whole images of size x size pixels one shard holds at most."""
+    return SHARD_BYTES // (3 * size * size * 16) * 16
 
 
 def _write_shard(shard: _Shard) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from alexnet_lib import sources
-from alexnet_lib.packing import SHARD_BYTES, pack
+from alexnet_lib.packing import images_a_shard, pack
 from alexnet_lib.prepare import prepare
 from alexnet_lib.workers import each
 
@@ -24,7 +24,7 @@ WANTED = 1.5  # not reached: decoding takes half of the loop's time, and both si
 def rows(turns: int) -> Iterator[dict]:
     with tempfile.TemporaryDirectory() as folder:
         workers = len(os.sched_getaffinity(0))
-        images = workers * (SHARD_BYTES // (3 * SIZE * SIZE * 16) * 16)  # a whole shard for each process
+        images = workers * images_a_shard(SIZE)  # a whole shard for each process
         files = write_jpegs(Path(folder) / "images", images)
         paths = [path for path in sources.tree(files)[1]["train"].images]
         what = f"packing JPEG files, in {workers} processes, against a loop with PIL that"
