@@ -6,8 +6,9 @@ from contextlib import suppress
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch.nn.functional import interpolate
+from torchvision.io import ImageReadMode, decode_jpeg
 
 # What a file may hold, whatever its name says. The library knows more formats, one of which runs a program.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM", "GIF")
@@ -19,8 +20,20 @@ def prepare(path: str | os.PathLike, size: int) -> np.ndarray:
     EXIF rotation is applied, colour profiles are not. Raises some Exception where the file is cut short or no image.
     """
     with Image.open(path, formats=FORMATS) as image:
-        image.load()
-        return central_pixels(to_rgb(_upright(image)), size)
+        return central_square(_pixels(image, path), size)
+
+
+def _pixels(image: Image.Image, path: str | os.PathLike) -> np.ndarray:
+    """uint8 (H, W, 3) of an opened image. The usual JPEG is read by torchvision: the same pixels in 0.6 of the time.
+
+    torchvision means to hand its decoders over to another package; requirements.txt names a version that has them.
+    """
+    if image.format == "JPEG" and image.mode in ("RGB", "L") and _orientation(image) == 1:
+        with suppress(RuntimeError):  # the imaging library has the last word on a file that is damaged
+            content = torch.from_numpy(np.fromfile(path, dtype=np.uint8))
+            return decode_jpeg(content, ImageReadMode.RGB).permute(1, 2, 0).numpy()
+    image.load()
+    return np.array(to_rgb(_upright(image)))
 
 
 def prepared_or_reason(path: str, size: int) -> np.ndarray | str:
@@ -32,6 +45,12 @@ def prepared_or_reason(path: str, size: int) -> np.ndarray | str:
         return "not an image"
     except Exception as error:  # a damaged file can make a decoder raise anything
         return f"{type(error).__name__}: {error}".replace("\n", " ").replace(path, os.path.basename(path))
+
+
+def _orientation(image: Image.Image) -> int:
+    with suppress(Exception):  # as in _upright
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    return 1
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -55,27 +74,23 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def central_square(image: Image.Image, size: int) -> Image.Image:
-    """central_pixels as an image."""
-    return Image.fromarray(central_pixels(image, size))
-
-
-def central_pixels(image: Image.Image, size: int) -> np.ndarray:
+def central_square(pixels: np.ndarray, size: int) -> np.ndarray:
     """The shorter side scaled to `size` pixels (bilinear, averaging where it shrinks), the central size x size kept.
 
-    uint8 (size, size, 3) of an RGB image.
+    From uint8 (H, W, 3) to uint8 (size, size, 3).
 
     torch scales bytes about three times as fast as the imaging library, whose values it gives up to one grey level.
     """
-    width, height = image.size
+    height, width = pixels.shape[:2]
     limit = 8 * min(width, height)  # of a strip, only the middle: scaled whole, one pixel by 65,000 would fill the memory
     if max(width, height) > limit:
         left, top = max(0, (width - limit) // 2), max(0, (height - limit) // 2)
-        return central_pixels(image.crop((left, top, min(width, left + limit), min(height, top + limit))), size)
+        return central_square(pixels[top : top + limit, left : left + limit], size)
     scale = size / min(width, height)
     scaled = (max(size, round(height * scale)), max(size, round(width * scale)))
     top, left = (scaled[0] - size) // 2, (scaled[1] - size) // 2
-    pixels = torch.from_numpy(np.array(image))[None].permute(0, 3, 1, 2)  # in channels-last order, which is the fast one
+    image = torch.tensor(pixels) if not pixels.flags.writeable else torch.from_numpy(pixels)
+    image = image[None].permute(0, 3, 1, 2)  # in channels-last order, which is the fast one
     if scaled != (height, width):
-        pixels = interpolate(pixels, scaled, mode="bilinear", antialias=True)
-    return pixels.permute(0, 2, 3, 1)[0, top : top + size, left : left + size].contiguous().numpy()
+        image = interpolate(image, scaled, mode="bilinear", antialias=True)
+    return image.permute(0, 2, 3, 1)[0, top : top + size, left : left + size].contiguous().numpy()

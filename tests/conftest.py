@@ -76,11 +76,10 @@ def photos10(tmp_path_factory) -> tuple[PackedDataset, PackedDataset]:
 @pytest.fixture(scope="session")
 def photographs() -> np.ndarray:
     """Ten photographs, uint8 (10, 256, 256, 3), as section 2 prepares them."""
-    from PIL import Image
 
     from alexnet_lib.prepare import central_square
 
-    return np.stack([np.asarray(central_square(Image.fromarray(p), 256)) for p in sources.photographs10()])
+    return np.stack([central_square(p, 256) for p in sources.photographs10()])
 
 
 @pytest.fixture(scope="session")

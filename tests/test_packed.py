@@ -17,8 +17,9 @@ from PIL import Image
 from test_sources import make_tree
 
 from alexnet_lib import InputError, open_dataset, packing, sources
+from alexnet_lib import prepare as prepare_module
 from alexnet_lib.packed import PackedDataset, pack
-from alexnet_lib.prepare import prepare, prepared_or_reason
+from alexnet_lib.prepare import central_square, prepare, prepared_or_reason
 
 PUBLISHED = np.array([0.2175, 0.0188, 0.0045])  # eigenvalues of ImageNet's RGB, pixels in 0 to 1
 
@@ -56,10 +57,45 @@ def test_section_2_against_torchvision(photographs_of_all_shapes):
             assert np.abs(ours - theirs).max() <= 1 and (ours != theirs).mean() < 0.01  # of 256 grey levels
 
 
-def prepare_image(image):
-    from alexnet_lib.prepare import central_square
+def prepare_image(image: Image.Image) -> np.ndarray:
+    return central_square(np.asarray(image), 256)
 
-    return central_square(image, 256)
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"quality": 30}])
+def test_both_readers_of_jpeg_files_give_the_same_pixels(photographs, tmp_path, monkeypatch, mode, options):
+    import torchvision
+
+    read = []
+    monkeypatch.setattr(prepare_module, "decode_jpeg", lambda *a: read.append(1) or torchvision.io.decode_jpeg(*a))
+    for i, pixels in enumerate(photographs[:3]):
+        path = tmp_path / f"{i}.jpg"
+        Image.fromarray(pixels[: 200 + i]).convert(mode).save(path, **options)
+        with Image.open(path) as image:
+            expected = central_square(np.asarray(image.convert("RGB")), 256)
+        assert np.array_equal(prepare(path, 256), expected)
+    assert len(read) == 3  # the fast one read them all
+
+
+def test_a_damaged_jpeg_file_is_judged_by_the_imaging_library(photographs, tmp_path):
+    content = io.BytesIO()
+    Image.fromarray(photographs[0]).save(content, "JPEG")
+    whole = content.getvalue()
+    for length in (len(whole) // 2, len(whole) - 1, len(whole)):
+        (tmp_path / "x.jpg").write_bytes(whole[:length])
+        try:
+            with Image.open(tmp_path / "x.jpg") as image:
+                expected = central_square(np.asarray(image), 256)
+        except OSError as error:
+            expected = f"OSError: {error}"
+        assert np.array_equal(prepared_or_reason(str(tmp_path / "x.jpg"), 256), expected), length
+
+
+@pytest.mark.parametrize("size", [16, 31, 256, 263])
+def test_sums_of_products_are_exact(size):
+    for pixels in (np.full((size, size, 3), 255, np.uint8), np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)):
+        flat = pixels.reshape(-1, 3).astype(np.int64)
+        assert np.array_equal(packing._products(pixels), flat.T @ flat)
 
 
 @pytest.fixture(scope="module")
@@ -491,12 +527,12 @@ def test_a_full_disk_and_a_killed_worker(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(packing, "_write_header", no_space)
+        patch.setattr(packing, "_header", no_space)
         with pytest.raises(InputError, match=r"cannot pack into .*: No space left on device. Started again"):
             pack(str(tree), tmp_path / "out", size=16)
     assert not list(tmp_path.rglob("*.partial"))
     with monkeypatch.context() as patch:
-        patch.setattr(packing, "_write_header", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        patch.setattr(packing, "_header", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
         with pytest.raises(InputError, match="was killed"):
             pack(str(tree), tmp_path / "out", size=16, workers=2)
     pack(str(tree), tmp_path / "out", size=16)
