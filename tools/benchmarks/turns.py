@@ -21,7 +21,7 @@ def in_turns(what: str, ours: Callable, theirs: Callable, turns: int, images: in
     """How many times faster `ours` is: the median of the ratios of its turns, and their range.
 
     Args:
-        images: how many one call works on; "ours" and "theirs" of the row are images per second.
+        images: how many one call works on; "ours" and "theirs" of the row are images per second, by the "clock" named.
         target: what the ratio must reach; 0: whatever it is.
     """
     calls, times = {"ours": ours, "theirs": theirs}, {"ours": [], "theirs": []}
@@ -33,7 +33,16 @@ def in_turns(what: str, ours: Callable, theirs: Callable, turns: int, images: in
     ratios = [b / a for a, b in zip(times["ours"], times["theirs"], strict=True)]
     rates = {side: images / statistics.median(t) for side, t in times.items()}
     spread = {"ratio": statistics.median(ratios), "low": min(ratios), "high": max(ratios), "turns": turns}
-    return {"what": what, "threads": torch.get_num_threads(), **spread, **rates, "unit": "images/s", "target": target}
+    clock = "processor" if torch.get_num_threads() == 1 else "wall"  # see seconds()
+    return {
+        "what": what,
+        "threads": torch.get_num_threads(),
+        **spread,
+        **rates,
+        "unit": "images/s",
+        "target": target,
+        "clock": clock,
+    }
 
 
 def seconds(call: Callable) -> float:
