@@ -30,9 +30,12 @@ def save(path: Path, tensors: dict[str, Tensor], facts: dict) -> None:
     partial = path.with_suffix(f".partial-{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch()
+        mode = partial.stat().st_mode  # what the user's files have; safetensors would keep everyone else out
         save_file(tensors, partial, metadata={"facts": text, "sha256": _checksum(tensors, text)})
         with open(partial, "rb+") as file:
             os.fsync(file.fileno())
+        partial.chmod(mode)
         os.replace(partial, path)
     except (OSError, SafetensorError) as error:
         partial.unlink(missing_ok=True)

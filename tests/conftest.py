@@ -76,7 +76,6 @@ def photos10(tmp_path_factory) -> tuple[PackedDataset, PackedDataset]:
 @pytest.fixture(scope="session")
 def photographs() -> np.ndarray:
     """Ten photographs, uint8 (10, 256, 256, 3), as section 2 prepares them."""
-
     from alexnet_lib.prepare import central_square
 
     return np.stack([central_square(p, 256) for p in sources.photographs10()])

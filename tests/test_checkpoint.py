@@ -19,6 +19,12 @@ def test_what_is_saved_is_loaded(tmp_path):
     assert facts == {"step": 3, "text": "é"} and all(torch.equal(tensors[n], TENSORS[n]) for n in TENSORS)
 
 
+def test_others_may_read_it_as_they_may_read_any_file(tmp_path):
+    (tmp_path / "any").touch()
+    c.save(tmp_path / "x.safetensors", TENSORS, {})
+    assert (tmp_path / "x.safetensors").stat().st_mode == (tmp_path / "any").stat().st_mode
+
+
 @pytest.mark.parametrize("place", [10, -3])
 def test_a_flipped_byte_is_found(tmp_path, place):
     path = tmp_path / "x.safetensors"

@@ -15,7 +15,7 @@ from alexnet_lib.prepare import prepare
 from alexnet_lib.workers import each
 
 from .pipeline import write_jpegs
-from .turns import in_turns
+from .turns import Process, in_turns
 
 SIZE = 256
 TARGET = 1.5
@@ -26,15 +26,15 @@ def rows(turns: int) -> Iterator[dict]:
         workers = len(os.sched_getaffinity(0))
         images = workers * images_a_shard(SIZE)  # a whole shard for each process
         files = write_jpegs(Path(folder) / "images", images)
-        paths = [path for path in sources.tree(files)[1]["train"].images]
-        what = f"packing JPEG files, in {workers} processes, against a loop with PIL that"
-
-        def ours() -> None:
-            shutil.rmtree(Path(folder) / "packed", ignore_errors=True)  # the loop, too, replaces what its last turn left
-            pack(f"folder:{files}", Path(folder) / "packed", size=SIZE, workers=workers, progress=False)
-
-        theirs = loop(paths, Path(folder), workers)
-        yield in_turns(f"{what} saves the pixels only", ours, theirs, max(2, turns // 2), images, TARGET)
+        paths = files_of(files)
+        what = f"packing JPEG files, in {workers} processes, against a loop with PIL that saves the pixels only"
+        # Each from a process of its own, as from the command line: what forks from a large one pays for its pages.
+        given = str(files), folder, workers
+        with (
+            Process("packing:packed", *given, keep_pages=True) as ours,
+            Process("packing:loop", *given, keep_pages=True) as theirs,
+        ):
+            yield in_turns(what, ours, theirs, max(2, turns // 2), images, TARGET)
         prepared = [prepare(path, SIZE).astype(int) for path in paths[:50]]
         off = [np.abs(ours - with_pil(path).astype(int)) for ours, path in zip(prepared, paths, strict=False)]
         assert max(o.max() for o in off) <= 1, "more than one grey level from what the imaging library gives"
@@ -57,8 +57,24 @@ def with_pil(path: str) -> np.ndarray:
     return np.asarray(image.crop((left, top, left + SIZE, top + SIZE)))
 
 
-def loop(paths: list[str], folder: Path, workers: int) -> Callable:
+def packed(files: str, folder: str, workers: str) -> Callable:
+    dest = Path(folder) / "packed"
+
+    def once() -> None:
+        shutil.rmtree(dest, ignore_errors=True)  # the loop, too, replaces what its last turn left
+        pack(f"folder:{files}", dest, size=SIZE, workers=int(workers), progress=False)
+
+    return once
+
+
+def loop(files: str, folder: str, workers: str) -> Callable:
+    paths, workers = files_of(Path(files)), int(workers)
+
     def part(which: int) -> None:
-        np.save(folder / f"loop-{which}.npy", np.stack([with_pil(path) for path in paths[which::workers]]))
+        np.save(Path(folder) / f"loop-{which}.npy", np.stack([with_pil(path) for path in paths[which::workers]]))
 
     return lambda: list(each(part, range(workers), workers))
+
+
+def files_of(folder: Path) -> list[str]:
+    return list(sources.tree(folder)[1]["train"].images)
