@@ -83,8 +83,6 @@ def pack(
     Raises:
         InputError: too many broken images (dest/broken.txt lists them), a disk that is full, or as sources.find.
     """
-    from . import prepare  # noqa: F401  it takes a second, with torchvision: here, once, and not in each process
-
     source, dest = sources.find(data, root), Path(dest)
     classes, splits = source.read()
     splits = sources.hold_out(splits, holdout)
@@ -92,6 +90,8 @@ def pack(
         (dest / PARTS).mkdir(parents=True, exist_ok=True)
         plan = list(_plan(dest, splits, source.side or size or 256, whole=source.side is None))
         todo = [part for part in plan[shard[0] :: shard[1]] if not part.is_done()]
+        if any(not isinstance(part.images, np.ndarray) for part in todo):
+            from . import prepare  # noqa: F401  with torchvision it takes a second: here, once, and not in each process
         with bar(
             total=sum(len(p.labels) for p in todo), desc=f"packing {source.name}", unit="img", disable=not progress
         ) as shown:
@@ -120,16 +120,14 @@ def images_a_shard(size: int) -> int:
 
 def _write_shard(shard: _Shard) -> int:
     """Writes the pixels and then, as the sign that they are whole, the facts. Returns the number of images seen."""
-    from .prepare import prepared_or_reason
-
     kept, broken = [], []
-    image_sum, products = np.zeros((shard.size, shard.size, 3), np.uint32), np.zeros((3, 3))
+    image_sum, products = np.zeros((shard.size, shard.size, 3), np.uint64), np.zeros((3, 3))
     header = _header(len(shard.labels), shard.size)
     digest = hashlib.sha256(header)  # of the file as it is written: reading it again would take as long
     with _whole(shard.pixels) as file:
         file.write(header)
         for place, image in enumerate(shard.images):
-            pixels = prepared_or_reason(image, shard.size) if isinstance(image, str) else image
+            pixels = _pixels_or_reason(image, shard.size)
             if isinstance(pixels, str):
                 broken.append((_shown(image), pixels))
                 continue
@@ -146,8 +144,16 @@ def _write_shard(shard: _Shard) -> int:
     checksum = _sha256(shard.pixels) if broken else digest.hexdigest()
     with _whole(shard.facts) as file:
         facts = {"key": shard.key(), "sha256": checksum, "labels": shard.labels[kept], "broken": np.array(broken, dtype=str)}
-        np.savez(file, **facts, image_sum=image_sum.astype(np.uint64), products=products.astype(np.int64))
+        np.savez(file, **facts, image_sum=image_sum, products=products.astype(np.int64))
     return len(shard.labels)
+
+
+def _pixels_or_reason(image: str | np.ndarray, size: int) -> np.ndarray | str:
+    if isinstance(image, np.ndarray):
+        return image
+    from .prepare import prepared_or_reason  # only packing from files needs it
+
+    return prepared_or_reason(image, size)
 
 
 def _products(pixels: np.ndarray) -> np.ndarray:

@@ -89,7 +89,7 @@ def central_square(pixels: np.ndarray, size: int) -> np.ndarray:
     scale = size / min(width, height)
     scaled = (max(size, round(height * scale)), max(size, round(width * scale)))
     top, left = (scaled[0] - size) // 2, (scaled[1] - size) // 2
-    image = torch.tensor(pixels) if not pixels.flags.writeable else torch.from_numpy(pixels)
+    image = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
     image = image[None].permute(0, 3, 1, 2)  # in channels-last order, which is the fast one
     if scaled != (height, width):
         image = interpolate(image, scaled, mode="bilinear", antialias=True)

@@ -26,7 +26,7 @@ TARGET = 3.0
 
 
 def rows(turns: int) -> Iterator[dict]:
-    dataset, turns = open_dataset("photos10"), max(2, turns)
+    dataset = open_dataset("photos10")
     images = EPOCHS * (len(dataset) // BATCH) * BATCH
     with tempfile.TemporaryDirectory() as folder:
         what = f"an epoch of the small network with preset laptop, {len(dataset)} images of photos10, against a textbook loop"

@@ -33,7 +33,6 @@ def in_turns(what: str, ours: Callable, theirs: Callable, turns: int, images: in
     ratios = [b / a for a, b in zip(times["ours"], times["theirs"], strict=True)]
     rates = {side: images / statistics.median(t) for side, t in times.items()}
     spread = {"ratio": statistics.median(ratios), "low": min(ratios), "high": max(ratios), "turns": turns}
-    clock = "processor" if torch.get_num_threads() == 1 else "wall"  # see seconds()
     return {
         "what": what,
         "threads": torch.get_num_threads(),
@@ -41,8 +40,13 @@ def in_turns(what: str, ours: Callable, theirs: Callable, turns: int, images: in
         **rates,
         "unit": "images/s",
         "target": target,
-        "clock": clock,
+        "clock": clock(),
     }
+
+
+def clock() -> str:
+    """By which `seconds` goes."""
+    return "processor" if torch.get_num_threads() == 1 else "wall"
 
 
 def seconds(call: Callable) -> float:
@@ -53,7 +57,7 @@ def seconds(call: Callable) -> float:
 
 
 def _now() -> float:
-    if torch.get_num_threads() > 1:
+    if clock() == "wall":
         return time.perf_counter()
     spent = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(s.ru_utime + s.ru_stime for s in spent)
