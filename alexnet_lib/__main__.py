@@ -8,7 +8,7 @@ import typer
 import yaml
 
 from .config import InputError, ModelConfig, TrainConfig, merge, one_of
-from .memory import keep_pages
+from .system.memory import keep_pages
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -55,7 +55,7 @@ def pack(
     allow_broken: Annotated[bool, typer.Option(help="finish with more than 1 % broken images")] = False,
 ):
     """Prepare a source as section 2 says and pack it; started again, it goes on where it was."""
-    from .packed import pack as pack_set
+    from .data.dataset import pack as pack_set
 
     try:
         part, of = (int(n) for n in shard.split("/"))
@@ -80,9 +80,10 @@ def train(
     device: Device = None,
 ):
     """Train, evaluate on the test split and write the record; started again, it goes on where it was."""
-    from . import experiment as experiments
-    from . import presets, records
-    from .processes import place
+    from . import presets
+    from .evidence import experiment as experiments
+    from .evidence import records
+    from .system.processes import place
 
     model, training = presets.profile(preset)
     model, training = overridden(model, merge(training, {"seed": seed} | ({"data": data} if data else {})), settings)
@@ -114,7 +115,7 @@ def measure(
     device: Device = None,
 ):
     """Run the arms of an experiment; started again, it goes on where it was and leaves out what is recorded."""
-    from . import experiment as experiments
+    from .evidence import experiment as experiments
 
     changes: dict[str, list[dict]] = {"model": [], "train": []}
     for setting in settings:
@@ -139,10 +140,10 @@ def evaluate(
 ):
     """Print top-1 and top-5 error of a checkpoint, or of the average of several."""
     from .checkpoint import load_model
+    from .data.dataset import open_dataset
     from .evaluation import VIEWS
     from .evaluation import evaluate as error_rates
-    from .packed import open_dataset
-    from .processes import pick_device
+    from .system.processes import pick_device
 
     one_of("views", views, VIEWS)
     loaded = [load_model(path) for path in checkpoints]

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .strict import InputError
+from .system.strict import InputError
 
 PATTERN = "checkpoint-*.safetensors"
 

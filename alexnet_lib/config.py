@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from .recorded import RUNS
-from .strict import InputError, build, check_types, merge, not_negative, one_of, positive
+from .runs_2012 import RUNS
+from .system.strict import InputError, build, check_types, merge, not_negative, one_of, positive
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from torch import Tensor, distributed
 from .augment import centre_view, ten_views
 from .config import InputError, ModelConfig, one_of
 from .model import AlexNet
-from .processes import place
-from .progress import bar
+from .system.processes import place
+from .system.progress import bar
 
 VIEWS = {"centre": centre_view, "ten": ten_views}
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .strict import InputError
+from .system.strict import InputError
 
 CHUNK = 2**19  # elements to work on at a time, rounded up to whole images: 2 MiB of float32, which stay in the cache
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from .config import TrainConfig
-from .recorded import RUNS, Run
+from .runs_2012 import RUNS, Run
 
 
 class PaperSGD:

@@ -3,7 +3,7 @@
 from dataclasses import fields, replace
 
 from .config import Conv, ModelConfig, Norm, Pool, TrainConfig, WithinNorm, one_of
-from .recorded import RUNS
+from .runs_2012 import RUNS
 
 ACTIVATION, NORM, WITHIN, POOL, AVERAGE = "activation", "norm", "within_norm", "pool", "average_pool"
 

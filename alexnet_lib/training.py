@@ -17,8 +17,8 @@ from .evaluation import check_fits, evaluate
 from .layers import Dropout
 from .model import AlexNet
 from .optim import PaperSGD, Schedule
-from .processes import join_processes, pick_device, place, stop_requests
-from .progress import bar
+from .system.processes import join_processes, pick_device, place, stop_requests
+from .system.progress import bar
 
 FIRST_STEPS = 100  # whose losses are kept one by one: how a run starts says whether it is set up right
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alexnet_lib import sources
-from alexnet_lib.packed import PackedDataset, pack
+from alexnet_lib.data import sources
+from alexnet_lib.data.dataset import PackedDataset, pack
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -76,7 +76,7 @@ def photos10(tmp_path_factory) -> tuple[PackedDataset, PackedDataset]:
 @pytest.fixture(scope="session")
 def photographs() -> np.ndarray:
     """Ten photographs, uint8 (10, 256, 256, 3), as section 2 prepares them."""
-    from alexnet_lib.prepare import central_square
+    from alexnet_lib.data.images import central_square
 
     return np.stack([central_square(p, 256) for p in sources.photographs10()])
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from alexnet_lib import ModelConfig, TrainConfig, experiment, records
+from alexnet_lib import ModelConfig, TrainConfig
+from alexnet_lib.evidence import experiment, records
 
 
 @pytest.mark.parametrize("when", ["2012", "today"])

@@ -4,7 +4,9 @@ from dataclasses import replace
 
 from helpers import tiny_model
 
-from alexnet_lib import TrainConfig, chapter, experiment, open_dataset
+from alexnet_lib import TrainConfig, open_dataset
+from alexnet_lib.book import chapter
+from alexnet_lib.evidence import experiment
 
 
 def test_arms_change_the_augmentation_and_nothing_else():

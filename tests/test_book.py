@@ -7,8 +7,9 @@ import diagram
 import yaml
 from helpers import ROOT
 
-from alexnet_lib import ModelConfig, claims, presets
-from alexnet_lib.diagram import overview
+from alexnet_lib import ModelConfig, presets
+from alexnet_lib.book.diagram import overview
+from alexnet_lib.evidence import claims
 
 # Elements that a browser loads by itself; a link that a reader may follow is not one.
 LOADED = {"src", "srcset", "poster"}

@@ -8,7 +8,8 @@ import nbformat
 import pytest
 from helpers import ROOT
 
-from alexnet_lib import InputError, ModelConfig, TrainConfig, chapter
+from alexnet_lib import InputError, ModelConfig, TrainConfig
+from alexnet_lib.book import chapter
 
 CHAPTERS = sorted(path for path in (ROOT / "notebooks").glob("*.ipynb") if not path.name.startswith("14"))
 HEADINGS = ("From scratch", "measured", "2012 source", "Common mistakes", "Exercises", "Verdict")

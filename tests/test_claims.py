@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from alexnet_lib import InputError, claims, experiment, records
+from alexnet_lib import InputError
+from alexnet_lib.evidence import claims, experiment, records
 
 
 def run(arm: str, seed: int, errors=(), **metrics: float) -> dict:

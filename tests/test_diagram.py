@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from alexnet_lib import ModelConfig
-from alexnet_lib.diagram import figure2, overview
+from alexnet_lib.book.diagram import figure2, overview
 from alexnet_lib.presets import MODELS
 from alexnet_lib.summary import layer_table
 

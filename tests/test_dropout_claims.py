@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from alexnet_lib import claims, experiment
+from alexnet_lib.evidence import claims, experiment
 
 
 def test_arms_change_dropout_and_nothing_else():

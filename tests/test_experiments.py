@@ -7,7 +7,8 @@ import pytest
 import torch
 from helpers import TINY, tiny_model
 
-from alexnet_lib import AlexNet, InputError, ModelConfig, claims, experiment, records
+from alexnet_lib import AlexNet, InputError, ModelConfig
+from alexnet_lib.evidence import claims, experiment, records
 
 PLANS = json.loads(experiment.EXPERIMENTS.read_text())
 

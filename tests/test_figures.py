@@ -5,8 +5,10 @@ import numpy as np
 import torch
 from helpers import tiny_model
 
-from alexnet_lib import AlexNet, claims, figures, introspection
+from alexnet_lib import AlexNet, introspection
+from alexnet_lib.book import figures
 from alexnet_lib.evaluation import predict
+from alexnet_lib.evidence import claims
 
 matplotlib.use("Agg")
 

@@ -8,11 +8,11 @@ import sys
 import pytest
 from helpers import ROOT
 
-from alexnet_lib import memory
+from alexnet_lib.system import memory
 
 COUNT = """
 import resource, torch
-from alexnet_lib.memory import keep_pages
+from alexnet_lib.system.memory import keep_pages
 assert keep_pages()
 large = torch.zeros(16 * 2**20)  # 64 MiB
 for _ in range(3):  # a small block may come to lie where a large one was: the heap settles in a few turns

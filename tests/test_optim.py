@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from alexnet_lib import AlexNet, TrainConfig
 from alexnet_lib.optim import PaperSGD, Schedule
-from alexnet_lib.recorded import RUNS
+from alexnet_lib.runs_2012 import RUNS
 
 
 def one_parameter(**options) -> tuple[torch.nn.Linear, PaperSGD]:

@@ -16,10 +16,10 @@ from helpers import ROOT, run
 from PIL import Image
 from test_sources import make_tree
 
-from alexnet_lib import InputError, open_dataset, packing, sources
-from alexnet_lib import prepare as prepare_module
-from alexnet_lib.packed import PackedDataset, pack
-from alexnet_lib.prepare import central_square, prepare, prepared_or_reason
+from alexnet_lib import InputError, open_dataset
+from alexnet_lib.data import images, packing, sources
+from alexnet_lib.data.dataset import PackedDataset, pack
+from alexnet_lib.data.images import central_square, prepare, prepared_or_reason
 
 PUBLISHED = np.array([0.2175, 0.0188, 0.0045])  # eigenvalues of ImageNet's RGB, pixels in 0 to 1
 
@@ -67,7 +67,7 @@ def test_both_readers_of_jpeg_files_give_the_same_pixels(photographs, tmp_path, 
     import torchvision
 
     read = []
-    monkeypatch.setattr(prepare_module, "decode_jpeg", lambda *a: read.append(1) or torchvision.io.decode_jpeg(*a))
+    monkeypatch.setattr(images, "decode_jpeg", lambda *a: read.append(1) or torchvision.io.decode_jpeg(*a))
     for i, pixels in enumerate(photographs[:3]):
         path = tmp_path / f"{i}.jpg"
         Image.fromarray(pixels[: 200 + i]).convert(mode).save(path, **options)
@@ -468,7 +468,7 @@ def test_several_machines_each_pack_a_part(tmp_path, small_shards):
 
 PROGRAM = """
 import sys
-from alexnet_lib import packing
+from alexnet_lib.data import packing
 packing.SHARD_BYTES = 256 * 3 * 16 * 16
 packing.pack(sys.argv[1], sys.argv[2], size=16, workers=2)
 """

@@ -9,7 +9,7 @@ import pytest
 from helpers import ROOT
 
 from alexnet_lib import InputError, ModelConfig, TrainConfig
-from alexnet_lib.parameters import KNOWN, settle
+from alexnet_lib.book.parameters import KNOWN, settle
 
 DEFAULTS = {"profile": "quick", "seed": 0, "data": "", "run_dir": "", "record": False, "devices": 1, "model": {}, "train": {}}
 

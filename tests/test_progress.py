@@ -16,7 +16,7 @@ from helpers import ROOT
 SLOW = "for _ in bar(range(30), desc='slow', mininterval=0.1):\n    time.sleep(0.05)"
 FINISHED = "shown = bar(total=30, mininterval=0.1)\nfor _ in range(30):\n    time.sleep(0.05)\n    shown.update()\nshown.finish('did 30')"
 CELLS = {
-    "set up": "import time\nfrom alexnet_lib import progress\nfrom alexnet_lib.progress import bar\nprogress.APPEARS_AFTER = 0.2",
+    "set up": "import time\nfrom alexnet_lib.system import progress\nfrom alexnet_lib.system.progress import bar\nprogress.APPEARS_AFTER = 0.2",
     "quick": "for _ in bar(range(3), desc='quick'):\n    pass\nprint('after')",
     "slow": SLOW + "\nprint('after')",
     "finished": FINISHED,
@@ -83,14 +83,14 @@ def papermill(notebook) -> list[str]:
 
 
 def test_a_terminal_sees_it_redrawn_in_one_line():
-    shown = in_a_terminal([sys.executable, "-c", "import time\nfrom alexnet_lib.progress import bar\n" + SLOW])
+    shown = in_a_terminal([sys.executable, "-c", "import time\nfrom alexnet_lib.system.progress import bar\n" + SLOW])
     assert len(bars(shown)) > 3 and "slow" in shown
     assert max(map(len, bars(shown))) <= 80
     assert "\n" not in shown and shown.split("\r")[-2].strip() == ""  # and it is wiped at the end
 
 
 def test_a_log_gets_few_lines():
-    program = "import time\nfrom alexnet_lib.progress import bar\nfor _ in bar(range(30)):\n    time.sleep(0.05)"
+    program = "import time\nfrom alexnet_lib.system.progress import bar\nfor _ in bar(range(30)):\n    time.sleep(0.05)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout == "" and len(bars(done.stderr)) <= 1
 

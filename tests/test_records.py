@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 from helpers import ROOT
 
-from alexnet_lib import InputError, ModelConfig, TrainConfig, introspection, records
+from alexnet_lib import InputError, ModelConfig, TrainConfig, introspection
+from alexnet_lib.evidence import records
 
 
 def test_records_are_read_back_or_refused(tmp_path):

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from alexnet_lib import InputError, download, sources
+from alexnet_lib import InputError
+from alexnet_lib.data import download, sources
 
 CONTENT = bytes(np.random.default_rng(0).integers(0, 256, 3_000_000, dtype=np.uint8))
 MD5 = hashlib.md5(CONTENT).hexdigest()

@@ -18,8 +18,8 @@ from alexnet_lib.evaluation import predict
 from alexnet_lib.exchange import bytes_sent
 from alexnet_lib.layers import Dropout
 from alexnet_lib.optim import PaperSGD, Rates
-from alexnet_lib.processes import run_in_processes
 from alexnet_lib.summary import training_memory
+from alexnet_lib.system.processes import run_in_processes
 from alexnet_lib.towers import Tower, bytes_per_pass, join_states, loss, split_state, train_steps, without_storage
 
 MODELS = {name: ModelConfig.preset(name) for name in ("small", "paper", "code_2012", "no_communication")}

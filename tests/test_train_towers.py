@@ -10,7 +10,7 @@ from helpers import ROOT, run, settings, tiny_model, tiny_training
 from train_towers import fit_towers
 
 from alexnet_lib import AlexNet, checkpoint, fit
-from alexnet_lib.processes import run_in_processes
+from alexnet_lib.system.processes import run_in_processes
 
 TRAINING = tiny_training(epochs=3, keep_checkpoints=3, colour_noise="eigenvalue")
 

@@ -15,7 +15,7 @@ from helpers import ROOT, settings, tiny_model, tiny_training
 from alexnet_lib import AlexNet, InputError, fit, training
 from alexnet_lib import checkpoint as c
 from alexnet_lib.batches import split_holdout
-from alexnet_lib.processes import stop_requests
+from alexnet_lib.system.processes import stop_requests
 from alexnet_lib.training import DivergedError
 
 
@@ -48,8 +48,10 @@ def test_it_learns_and_repeats(photos10, tmp_path):
 # checkpoint it is killed with half of the file written.
 SLOWLY = """
 import os, signal, sys, time
-from alexnet_lib import __main__, checkpoint, experiment, packed
-take, write, writes = packed.PackedDataset.take, checkpoint.save_file, []
+from alexnet_lib import __main__, checkpoint
+from alexnet_lib.data import dataset
+from alexnet_lib.evidence import experiment
+take, write, writes = dataset.PackedDataset.take, checkpoint.save_file, []
 def slow(self, indices):
     time.sleep(0.02)
     return take(self, indices)
@@ -59,7 +61,7 @@ def torn(tensors, path, metadata):
     if len(writes) == int(os.environ.get("TORN_AT", 0)):
         os.truncate(path, os.path.getsize(path) // 2)
         os.kill(os.getpid(), signal.SIGKILL)
-packed.PackedDataset.take, checkpoint.save_file = slow, torn
+dataset.PackedDataset.take, checkpoint.save_file = slow, torn
 experiment.final_metrics = experiment.learned_metrics = lambda *_, **__: {}  # not what is tested here
 sys.exit(__main__.main())
 """

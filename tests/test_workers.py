@@ -11,7 +11,7 @@ import pytest
 from helpers import ROOT
 
 from alexnet_lib import InputError
-from alexnet_lib.workers import each
+from alexnet_lib.system.workers import each
 
 
 def square(n: int) -> int:
@@ -78,7 +78,7 @@ def test_ctrl_c_ends_a_worker_without_a_word(capfd):
 
 PROGRAM = """
 import os, time
-from alexnet_lib.workers import each
+from alexnet_lib.system.workers import each
 
 def work(n):
     print(os.getpid(), flush=True)
@@ -90,7 +90,7 @@ list(each(work, range(2), 2))
 
 THREADS = """
 import torch
-from alexnet_lib.workers import each
+from alexnet_lib.system.workers import each
 
 def work(n):
     return torch.ones(2000, 2000).add(n).sum().item()

@@ -14,7 +14,8 @@ import machine
 import torch
 from benchmarks import epochs, network, normalisation, packing, pages, pipeline, views
 
-from alexnet_lib import memory, records
+from alexnet_lib.evidence import records
+from alexnet_lib.system import memory
 
 PARTS = {
     "normalisation": normalisation.rows,

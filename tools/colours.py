@@ -8,7 +8,8 @@ import argparse
 
 import numpy as np
 
-from alexnet_lib import open_dataset, records
+from alexnet_lib import open_dataset
+from alexnet_lib.evidence import records
 
 PUBLISHED = np.array([0.2175, 0.0188, 0.0045])
 

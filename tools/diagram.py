@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from alexnet_lib import ModelConfig
-from alexnet_lib.diagram import overview
+from alexnet_lib.book.diagram import overview
 
 FILE = Path(__file__).resolve().parent.parent / "book" / "_static" / "network.svg"
 

@@ -7,8 +7,10 @@ python tools/kernels.py KERNELS_FILE PICTURE  the README's picture is made so
 import sys
 from pathlib import Path
 
-from alexnet_lib import InputError, TrainConfig, figures, introspection, records
+from alexnet_lib import InputError, TrainConfig, introspection
+from alexnet_lib.book import figures
 from alexnet_lib.checkpoint import load_model
+from alexnet_lib.evidence import records
 
 
 def keep(run: Path) -> Path:

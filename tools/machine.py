@@ -20,11 +20,12 @@ from cost_model import CONV, FIRST, GROUPED, MATRIX, NORM, POOLING, Machine, ope
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from alexnet_lib import AlexNet, LocalResponseNorm, ModelConfig, records
+from alexnet_lib import AlexNet, LocalResponseNorm, ModelConfig
 from alexnet_lib.augment import colour_noise, cut, random_crops
-from alexnet_lib.memory import keep_pages
+from alexnet_lib.evidence import records
 from alexnet_lib.optim import PaperSGD
-from alexnet_lib.progress import bar
+from alexnet_lib.system.memory import keep_pages
+from alexnet_lib.system.progress import bar
 
 BATCH, WITHIN = 32, 0.25
 WHAT = f"training rate of preset paper against the cost model's prediction, batch {BATCH}: 1 - relative error"

@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from alexnet_lib.config import InputError, one_of
+from alexnet_lib.evidence.records import REPOSITORY, read, runs_root
 from alexnet_lib.presets import PROFILES
-from alexnet_lib.records import REPOSITORY, read, runs_root
 
 NAME = "14_reproduction"
 NOTEBOOK = REPOSITORY / "notebooks" / f"{NAME}.ipynb"

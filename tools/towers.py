@@ -17,11 +17,12 @@ from torch import distributed, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.profiler import ProfilerActivity, profile
 
-from alexnet_lib import AlexNet, ModelConfig, records
+from alexnet_lib import AlexNet, ModelConfig
+from alexnet_lib.evidence import records
 from alexnet_lib.exchange import bytes_sent
 from alexnet_lib.optim import PaperSGD, Rates
-from alexnet_lib.processes import run_in_processes
 from alexnet_lib.summary import training_memory
+from alexnet_lib.system.processes import run_in_processes
 from alexnet_lib.towers import Tower, bytes_per_pass, loss, without_storage
 
 MIB = 2**20

@@ -15,13 +15,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, distributed, nn
 
-from alexnet_lib import InputError, ModelConfig, TrainConfig, open_dataset, presets, records
+from alexnet_lib import InputError, ModelConfig, TrainConfig, open_dataset, presets
 from alexnet_lib.__main__ import overridden
 from alexnet_lib.batches import split_holdout
 from alexnet_lib.config import merge
 from alexnet_lib.evaluation import evaluate
-from alexnet_lib.memory import keep_pages
-from alexnet_lib.processes import join_processes, pick_device, stop_requests
+from alexnet_lib.evidence import records
+from alexnet_lib.system.memory import keep_pages
+from alexnet_lib.system.processes import join_processes, pick_device, stop_requests
 from alexnet_lib.towers import Tower, gather_states, split_state
 from alexnet_lib.training import Trainer
 

@@ -2,7 +2,7 @@
 
 from sphinx.util.docutils import SphinxDirective
 
-from alexnet_lib import claims
+from alexnet_lib.evidence import claims
 
 
 class Ledger(SphinxDirective):

@@ -19,7 +19,7 @@ def main() -> None:
     module, name = function.split(":")
     torch.set_num_threads(int(number))
     if int(keeps):
-        from alexnet_lib import memory
+        from alexnet_lib.system import memory
 
         memory.keep_pages()
     call = getattr(importlib.import_module(f"benchmarks.{module}"), name)(*arguments)

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from alexnet_lib import AlexNet, ModelConfig, TrainConfig, open_dataset
-from alexnet_lib.packed import PackedDataset
+from alexnet_lib.data.dataset import PackedDataset
 from alexnet_lib.training import fit
 
 from .network import with_torchs_lrn

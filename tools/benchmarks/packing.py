@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from alexnet_lib import sources
-from alexnet_lib.packing import images_a_shard, pack
-from alexnet_lib.prepare import prepare
-from alexnet_lib.workers import each
+from alexnet_lib.data import sources
+from alexnet_lib.data.images import prepare
+from alexnet_lib.data.packing import images_a_shard, pack
+from alexnet_lib.system.workers import each
 
 from .pipeline import write_jpegs
 from .turns import Process, in_turns

@@ -13,8 +13,8 @@ from torchvision.transforms import v2
 
 from alexnet_lib import open_dataset
 from alexnet_lib.augment import colour_noise, cut, random_crops
-from alexnet_lib.packed import PackedDataset
-from alexnet_lib.sources import photographs10
+from alexnet_lib.data.dataset import PackedDataset
+from alexnet_lib.data.sources import photographs10
 
 from .turns import in_turns, threads
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from alexnet_lib.progress import bar
+from alexnet_lib.system.progress import bar
 
 CHILD = Path(__file__).with_name("child.py")
 

@@ -8,8 +8,8 @@ import torch
 
 from alexnet_lib import AlexNet, ModelConfig, open_dataset
 from alexnet_lib.augment import view_positions, views
+from alexnet_lib.data.dataset import PackedDataset
 from alexnet_lib.evaluation import predict
-from alexnet_lib.packed import PackedDataset
 
 from .pipeline import write_jpegs
 from .turns import in_turns

@@ -11,8 +11,8 @@ import zlib
 from http.client import HTTPException
 from pathlib import Path
 
-from .progress import bar
-from .strict import InputError
+from ..system.progress import bar
+from ..system.strict import InputError
 
 BLOCK = 2**18  # bytes
 

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from . import introspection, presets, records
-from .batches import split_holdout
-from .config import InputError, ModelConfig, TrainConfig
-from .evaluation import evaluate
-from .model import AlexNet
-from .packed import open_dataset
-from .processes import place
-from .strict import merge, one_of
-from .training import Result, fit
+from .. import introspection, presets
+from ..batches import split_holdout
+from ..config import InputError, ModelConfig, TrainConfig
+from ..data.dataset import open_dataset
+from ..evaluation import evaluate
+from ..model import AlexNet
+from ..system.processes import place
+from ..system.strict import merge, one_of
+from ..training import Result, fit
+from . import records
 
 EXPERIMENTS = Path(__file__).with_name("experiments.json")
 

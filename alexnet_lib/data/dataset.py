@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock  # comes with torch
 
+from ..system.progress import bar
+from ..system.strict import InputError
 from . import sources
 from .packing import FORMAT, HEADER_BYTES, PARTS, SCALING, pack
-from .progress import bar
-from .strict import InputError
 
 
 def open_dataset(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..system.strict import InputError, one_of
 from . import records
-from .strict import InputError, one_of
 
 REPRODUCED, SAME_DIRECTION, NOT_HERE = "reproduced", "same direction", "not at this scale"
 CONTRADICTED, NEEDS_IMAGENET, NOT_YET = "contradicted", "needs ImageNet", "not measured yet"
@@ -170,7 +170,7 @@ def _word(rule: dict, low: float, high: float) -> str:
 
 
 def _judge_count(rule: dict) -> Verdict:
-    from .summary import QUANTITIES
+    from ..summary import QUANTITIES
 
     counted = QUANTITIES[rule["quantity"]]()
     right = rule["low"] <= counted <= (math.inf if rule["high"] is None else rule["high"])

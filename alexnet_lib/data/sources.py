@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..system.strict import InputError, one_of
 from .download import fetch, unpack
-from .strict import InputError, one_of
 
 PHOTOS = ("astronaut", "chelsea", "china", "coffee", "flower", "hubble", "immunohistochemistry", "motorcycle", "retina", "rocket")
 IMAGENETTES = {"imagenette": "160px", "imagenette-160": "160px", "imagenette-320": "320px", "imagenette-full": "full"}
@@ -48,7 +48,7 @@ class Source:
 
 def data_root(root: Path | str | None = None) -> Path:
     """The folder of downloaded and packed data: the one given, $ALEXNET_DATA, or data/ beside the library."""
-    return Path(root or os.environ.get("ALEXNET_DATA") or Path(__file__).resolve().parent.parent / "data").expanduser()
+    return Path(root or os.environ.get("ALEXNET_DATA") or Path(__file__).resolve().parents[2] / "data").expanduser()
 
 
 def find(data: str, root: Path | str | None = None) -> Source:

@@ -7,14 +7,15 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 
-from . import claims, experiment, figures
-from .batches import split_holdout
-from .config import InputError, ModelConfig, TrainConfig
-from .memory import keep_pages
-from .model import AlexNet
-from .packed import PackedDataset, open_dataset
+from ..batches import split_holdout
+from ..config import InputError, ModelConfig, TrainConfig
+from ..data.dataset import PackedDataset, open_dataset
+from ..evidence import claims, experiment
+from ..model import AlexNet
+from ..system.memory import keep_pages
+from ..training import Result, fit
+from . import figures
 from .parameters import check
-from .training import Result, fit
 
 DATA = {"quick": "photos10", "laptop": "cifar10"}
 KNOWN = {"profile": str, "seed": int, "rerun": bool}

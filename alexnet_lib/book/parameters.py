@@ -6,10 +6,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType
 
-from .config import InputError, ModelConfig, TrainConfig, merge, one_of
-from .memory import keep_pages
-from .presets import profile as preset
-from .records import runs_root
+from ..config import InputError, ModelConfig, TrainConfig, merge, one_of
+from ..evidence.records import runs_root
+from ..presets import profile as preset
+from ..system.memory import keep_pages
 
 # What the parameters cell of 14_reproduction holds. Fields of the two configurations may be given beside them by name.
 KNOWN = {"profile": str, "seed": int, "data": str, "run_dir": str, "record": bool, "devices": int}

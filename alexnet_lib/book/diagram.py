@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .config import ModelConfig
+from ..config import ModelConfig
+from ..summary import Row, layer_table
 from .figures import CARD, COLOURS, FAINT, INK
-from .summary import Row, layer_table
 
 Point = tuple[float, float]
 Span = tuple[float, float]

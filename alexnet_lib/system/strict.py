@@ -86,7 +86,9 @@ def check_types(config) -> None:
         value = getattr(config, name)
         if not _is_a(value, hint):
             kind = (
-                getattr(hint, "__name__", None) if not typing.get_args(hint) else str(hint).replace(__package__ + ".config.", "")
+                getattr(hint, "__name__", None)
+                if not typing.get_args(hint)
+                else str(hint).replace(f"{type(config).__module__}.", "")
             )
             raise InputError(f"{name} must be {kind}, not {value!r} ({type(value).__name__})")
         if isinstance(value, float) and not math.isfinite(value):

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
-from .config import InputError, ModelConfig, TrainConfig
+from ..config import InputError, ModelConfig, TrainConfig
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 RESULTS = REPOSITORY / "results"
 PACKAGES = ("torch", "torchvision", "numpy", "pillow")
 

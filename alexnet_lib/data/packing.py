@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..system.progress import bar
+from ..system.strict import InputError
+from ..system.workers import each
 from . import sources
-from .progress import bar
-from .strict import InputError
-from .workers import each
 
 FORMAT = 1  # of the folder
 SCALING = 2  # how images get their size; to be raised where the same source would give other pixels
@@ -91,7 +91,7 @@ def pack(
         plan = list(_plan(dest, splits, source.side or size or 256, whole=source.side is None))
         todo = [part for part in plan[shard[0] :: shard[1]] if not part.is_done()]
         if any(not isinstance(part.images, np.ndarray) for part in todo):
-            from . import prepare  # noqa: F401  with torchvision it takes a second: here, once, and not in each process
+            from . import images  # noqa: F401  with torchvision it takes a second: here, once, and not in each process
         with bar(
             total=sum(len(p.labels) for p in todo), desc=f"packing {source.name}", unit="img", disable=not progress
         ) as shown:
@@ -151,7 +151,7 @@ def _write_shard(shard: _Shard) -> int:
 def _pixels_or_reason(image: str | np.ndarray, size: int) -> np.ndarray | str:
     if isinstance(image, np.ndarray):
         return image
-    from .prepare import prepared_or_reason  # only packing from files needs it
+    from .images import prepared_or_reason  # only packing from files needs it
 
     return prepared_or_reason(image, size)
 

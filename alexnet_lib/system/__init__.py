@@ -1,0 +1,1 @@
+"""What any careful program needs: strict settings, files written whole, progress, processes, memory. It imports no other room."""
