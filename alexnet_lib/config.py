@@ -29,7 +29,9 @@ class Conv:
 class Norm:
     """Local response normalisation across maps (section 3.3), or "none"."""
 
-    kind: str = "sum"  # "sum": the paper's formula; "average": alpha / size, as the authors' source; "none"
+    kind: str = (
+        "sum"  # "sum": the paper's formula; "average": alpha / size, as the authors' source; "batch": batch normalisation; "none"
+    )
     size: int = 5
     alpha: float = 1e-4
     beta: float = 0.75
@@ -91,7 +93,7 @@ class ModelConfig:
     def __post_init__(self):
         check_types(self)
         one_of("activation", self.activation, ("relu", "tanh", "sigmoid", "identity"))
-        one_of("norm.kind", self.norm.kind, ("sum", "average", "none"))
+        one_of("norm.kind", self.norm.kind, ("sum", "average", "batch", "none"))
         one_of("dropout_on", self.dropout_on, ("outputs", "inputs"))
         one_of("dropout_scale", self.dropout_scale, ("test", "train"))
         one_of("init", self.init, ("normal", "he", "xavier", "torch"))

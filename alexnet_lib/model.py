@@ -65,7 +65,7 @@ class AlexNet(nn.Module):
             layers.append(nn.Conv2d(maps, conv.kernels, conv.size, conv.stride, conv.padding, groups=groups))
             maps, size = conv.kernels, conv_out(size, conv.size, conv.stride, conv.padding, conv.overhang)
             for step in conv.then:
-                layers += self._after(step)
+                layers += self._after(step, maps)
                 if step in POOLING:
                     size = pool_out(size, config.pool.size, config.pool.stride, config.pool.round_up)
             if size < 1:
@@ -73,8 +73,8 @@ class AlexNet(nn.Module):
         self.feature_shape = (maps, size, size)
         return layers
 
-    def _after(self, step: str) -> list[nn.Module]:
-        """What follows a convolution: at most one module."""
+    def _after(self, step: str, maps: int) -> list[nn.Module]:
+        """What follows a layer of so many maps: at most one module."""
         c = self.config
         if step == "activation":
             return [nn.ReLU(inplace=True) if c.activation == "relu" else ACTIVATIONS[c.activation]()]
@@ -84,6 +84,8 @@ class AlexNet(nn.Module):
             return []
         if step == "within_norm":
             return [WithinMapNorm(c.within_norm.size, c.within_norm.alpha, c.within_norm.beta, c.within_norm.k)]
+        if c.norm.kind == "batch":  # of later work, to compare; nothing in it is learned
+            return [nn.BatchNorm2d(maps, affine=False)]
         groups = c.towers if c.norm.stays_in_tower else 1
         return [LocalResponseNorm(c.norm.size, c.norm.alpha, c.norm.beta, c.norm.k, c.norm.kind == "average", groups)]
 
@@ -96,7 +98,7 @@ class AlexNet(nn.Module):
             layers += dropout if config.dropout_on == "inputs" else []
             self._places[f"fc{number}"] = ("classifier", len(layers))
             layers.append(nn.Linear(inputs, units) if groups == 1 else TowerLinear(inputs, units, groups))
-            layers += self._after("activation")
+            layers += self._after("activation", units)
             layers += dropout if config.dropout_on == "outputs" else []
             inputs, number = units, number + 1
         self._places[f"fc{number}"] = ("classifier", len(layers))

@@ -111,6 +111,8 @@ class Tower(AlexNet):
         towers = self.link.towers
         if isinstance(layer, Dropout):
             return TowerDropout(layer.rate, layer.scale, self.link)
+        if isinstance(layer, nn.BatchNorm2d):
+            raise InputError("batch normalisation is not cut into towers: use another norm.kind")
         if isinstance(layer, LocalResponseNorm) and layer.groups == 1:
             raise InputError("windows of the normalisation cross towers: set norm.stays_in_tower")
         for name, whole in layer.named_parameters():

@@ -43,8 +43,7 @@ def plan(monkeypatch, tmp_path, changes=TRY) -> None:
     plans = {"tiny": {"preset": "quick", "seeds": [4, 5], **merged, "arms": {"a": {}, "b": {"model": {"towers": 1}}}}}
     (tmp_path / "plans.json").write_text(json.dumps(plans))
     monkeypatch.setattr(experiment, "EXPERIMENTS", tmp_path / "plans.json")
-    monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(records.results_path, "__defaults__", (tmp_path / "results",))
+    monkeypatch.setenv("ALEXNET_RESULTS", str(tmp_path / "results"))
 
 
 def test_measuring_records_each_run_once(monkeypatch, tmp_path):

@@ -72,7 +72,6 @@ def test_no_tracked_file_names_a_place_on_some_machine():
 
 
 def test_publishing_copies_record_and_kernels(tmp_path, monkeypatch):
-    monkeypatch.setattr(records.results_path, "__defaults__", (tmp_path / "results",))
     record = {"experiment": "e", "arm": "a", "seed": 3, "metrics": {"x": 1.0}}
     written = records.write(record, tmp_path / "run" / "record.json")
     records.kernels_path(written).write_bytes(b"kernels")

@@ -6,18 +6,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from .. import introspection, presets
 from ..batches import split_holdout
 from ..config import InputError, ModelConfig, TrainConfig
 from ..data.dataset import open_dataset
-from ..evaluation import evaluate
+from ..evaluation import predict
 from ..model import AlexNet
 from ..system.processes import place
 from ..system.strict import merge, one_of
 from ..training import Result, fit
 from . import records
+from .metrics import final_metrics, learned_metrics, scaled_metrics
 
 EXPERIMENTS = Path(__file__).with_name("experiments.json")
 
@@ -31,26 +30,34 @@ def run(
     arm: str | None = None,
     device: str | None = None,
     keep_classes: bool = False,
+    test: bool = True,
 ) -> tuple[dict, Path]:
     """Opens the data, trains, evaluates on the test split where there is one, and writes run_dir/record.json with the
-    first layer's kernels beside it.
+    first layer's kernels and what each test image was given (see records.outcomes) beside it.
 
     The network gets as many outputs as the data has classes, unless keep_classes is set. The initial weights follow
     from train.seed. Under torchrun all processes train and evaluate, and the first one does the rest.
 
+    Args:
+        test: False leaves the test split alone, as whatever chooses among settings must.
+
     Returns:
-        The record and its path; see records.make. Its metrics: test_top1_error and test_top5_error (ten views) and
-        test_centre_top1_error, in percent; valid_... likewise where images are held out; chance_error.
+        The record and its path; see records.make. Its metrics: those of evidence.metrics.
 
     Raises:
         InputError: as open_dataset and fit.
     """
     net, result, sets = train_network(model, train, run_dir, device=device, keep_classes=keep_classes)
-    seen = {
-        role: s for role, s in sets.items() if role != "train" or train.limit is not None
-    }  # a small set may be learned by heart
-    metrics = final_metrics(net, result, **seen)
-    first = place()[0] == 0
+    if not test:
+        sets["test"] = None
+    first, ten = place()[0] == 0, {}
+    if sets["test"] is not None:  # once, in one process: figures, outcomes and probabilities follow from it
+        ten = {"test": predict(net, sets["test"], "ten", progress=True) if first else None}
+    metrics = final_metrics(net, result, ten, **sets)
+    if first:
+        metrics |= learned_metrics(net, sets["train"], sets["test"])
+    if first and sets["test"] is not None and not net.config.dropout and net.config.hidden:
+        metrics |= scaled_metrics(net, sets["test"])
     record = records.make(
         experiment,
         arm or net.config.name,
@@ -58,13 +65,16 @@ def run(
         train=train,
         data={role: records.data_facts(s) for role, s in sets.items() if s is not None},
         result=result,
-        metrics=metrics | (learned_metrics(net, sets["train"], sets["test"]) if first else {}),
+        metrics=metrics,
     )
     record["colour_selectivity"] = introspection.selectivity_by_tower(net)
     path = run_dir / "record.json"
     if first:
-        records.write(record, path)
         introspection.save_kernels(net, records.kernels_path(path))
+        if sets["test"] is not None:
+            record["outcomes"] = records.outcomes(ten["test"], sets["test"].labels)
+            records.save_probabilities(ten["test"].half(), path)
+        path = records.write(record, path)
     return record, path
 
 
@@ -72,59 +82,19 @@ def train_network(
     model: ModelConfig, train: TrainConfig, run_dir: Path, *, device: str | None = None, keep_classes: bool = False
 ) -> tuple[AlexNet, Result, dict]:
     """The part of `run` that trains: the network, what fit() returns, and the data sets by role, None where there is none."""
-    whole = open_dataset(train.data, "train")
+    sets = open_sets(train)
     if not keep_classes:
-        model = replace(model, classes=len(whole.classes))
+        model = replace(model, classes=len(sets["train"].classes))
+    net = AlexNet(model, seed=train.seed)
+    return net, fit(net, sets["train"], sets["valid"], train, run_dir, device=device), sets
+
+
+def open_sets(train: TrainConfig) -> dict:
+    """The data sets of a run by role: train, valid (held out) and test, None where there is none."""
+    whole = open_dataset(train.data, "train")
     train_set, valid_set = split_holdout(whole, train)
     test_set = open_dataset(train.data, "test") if whole.has_split("test") else None
-    net = AlexNet(model, seed=train.seed)
-    result = fit(net, train_set, valid_set, train, run_dir, device=device)
-    return net, result, {"train": train_set, "valid": valid_set, "test": test_set}
-
-
-def final_metrics(net: AlexNet, result: Result, **sets) -> dict[str, float]:
-    """Errors in percent, ten views and centre, on every given set that is not None, and those of the last epoch of
-    training, which are measured while dropout and crops are on."""
-    metrics = {"chance_error": 100 * (1 - 1 / net.config.classes)}
-    if result.curve:
-        metrics |= {f"last_epoch_{key}": result.curve[-1][key] for key in ("train_loss", "train_error")}
-    for role, dataset in sets.items():
-        if dataset is not None:
-            ten, centre = (evaluate(net, dataset, views, progress=views == "ten", shared=True) for views in ("ten", "centre"))
-            metrics |= {
-                f"{role}_top1_error": ten["top1_error"],
-                f"{role}_top5_error": ten["top5_error"],
-                f"{role}_loss": ten["loss"],
-            }
-            metrics |= {f"{role}_centre_top1_error": centre["top1_error"], f"{role}_centre_top5_error": centre["top5_error"]}
-    return metrics
-
-
-def learned_metrics(net: AlexNet, train_set, test_set) -> dict[str, float]:
-    """What section 6.1 speaks of: how far the towers' colour selectivity parts, and what neighbours have in common.
-
-    `neighbours_features` and `neighbours_pixels`: share in percent of the five nearest of up to 10,000 training images
-    that have the class of a test image, over up to 1,000 test images; `neighbours_gain` is their difference.
-    """
-    metrics = {}
-    if net.config.towers == 2:
-        first, second = (part.mean() for part in introspection.colour_selectivity(introspection.kernels(net)).chunk(2))
-        metrics |= {"tower_selectivity_gap": abs(first - second).item()}
-    if test_set is not None:
-        some, few = (s.subset(spread(len(s), most)) for s, most in ((train_set, 10_000), (test_set, 1_000)))
-        for name, features in (
-            ("features", lambda s: introspection.hidden_features(net, s)),
-            ("pixels", introspection.pixel_features),
-        ):
-            places = introspection.nearest(features(some), features(few))
-            metrics[f"neighbours_{name}"] = introspection.same_class_share(places, some.labels, few.labels)
-        metrics["neighbours_gain"] = metrics["neighbours_features"] - metrics["neighbours_pixels"]
-    return metrics
-
-
-def spread(count: int, most: int) -> np.ndarray:
-    """At most `most` of `count` places, evenly spaced."""
-    return np.arange(0, count, max(1, -(-count // most)))
+    return {"train": train_set, "valid": valid_set, "test": test_set}
 
 
 @dataclass(frozen=True)
@@ -135,26 +105,33 @@ class Arm:
     name: str
     model: ModelConfig
     train: TrainConfig
+    seeds: tuple[int, ...]
+    test: bool = True
+
+
+def plans() -> dict[str, dict]:
+    """experiments.json, whole.
+
+    An experiment names a preset of the command line and its seeds; `model` and `train` hold fields that all arms change,
+    each arm the fields that it alone changes, and perhaps seeds of its own. `selection` marks one that chooses among
+    settings on held-out images: its runs never see the test split.
+    """
+    return json.loads(EXPERIMENTS.read_text())
 
 
 def arms(experiment: str) -> tuple[dict[str, Arm], tuple[int, ...]]:
-    """(arms by name, the seeds to measure) of an experiment in experiments.json.
-
-    An experiment names a preset of the command line and its seeds; `model` and `train` hold fields that all arms change,
-    each arm the fields that it alone changes.
-
-    Raises InputError for an experiment that does not exist.
-    """
-    plans = json.loads(EXPERIMENTS.read_text())
-    one_of("experiment", experiment, plans)
-    plan = plans[experiment]
+    """(arms by name, the seeds to measure) of an experiment. Raises InputError for one that does not exist."""
+    every = plans()
+    one_of("experiment", experiment, every)
+    plan = every[experiment]
     model, train = presets.profile(plan["preset"])
     model, train = merge(model, plan.get("model", {})), merge(train, plan.get("train", {}))
-    found = {
-        name: Arm(experiment, name, merge(model, changes.get("model", {})), merge(train, changes.get("train", {})))
-        for name, changes in plan["arms"].items()
-    }
-    return found, tuple(plan["seeds"])
+    named = {}
+    for name, changes in plan["arms"].items():
+        seeds = tuple(changes.get("seeds", plan["seeds"]))
+        parts = merge(model, changes.get("model", {})), merge(train, changes.get("train", {}))
+        named[name] = Arm(experiment, name, *parts, seeds, test=not plan.get("selection", False))
+    return named, tuple(plan["seeds"])
 
 
 def measure(
@@ -169,47 +146,56 @@ def measure(
 ) -> Iterator[tuple[Arm, int, dict | None]]:
     """Runs the arms of an experiment, seed after seed, and yields (arm, seed, record).
 
-    An arm whose record is in results/ with the same configuration is not run again; its record is yielded as None.
+    An arm whose record is in results/ with the same configuration and data is not run again; its record is yielded as
+    None.
 
     Args:
         experiment: its name in experiments.json.
-        names, seeds: which arms and seeds; empty takes all.
+        names, seeds: which arms and seeds; empty takes all arms, and each arm's own seeds.
         data: another data set than the experiment's.
         changes: {"model": [...], "train": [...]}, fields to change in every arm, one dict after the other; not with record.
         record: write the records to results/ too.
 
     Raises:
-        InputError: an experiment or arm that does not exist, or a changed one that is to be recorded.
+        InputError: an experiment or arm that does not exist, a changed one that is to be recorded, or a record of the
+            same name that was measured in another way.
     """
-    found, planned = arms(experiment)
+    named, _ = arms(experiment)
     for name in names:
-        one_of(f"arm of {experiment}", name, found)
+        one_of(f"arm of {experiment}", name, named)
     changes = changes or {"model": [], "train": []}
     if record and any(changes.values()):
         raise InputError("--record writes what experiments.json says: do without --set, or without --record")
-    for seed in seeds or planned:
-        for arm in [found[name] for name in names or found]:
-            model = functools.reduce(merge, changes["model"], arm.model)
-            train = functools.reduce(merge, changes["train"], replace(arm.train, seed=seed))
-            if record and _is_recorded(arm, model, train):
-                yield arm, seed, None
-                continue
-            run_dir = records.runs_root() / experiment / f"{arm.name}-seed{seed}"
-            train = replace(train, data=data or train.data)
-            done, path = run(model, train, run_dir, experiment=experiment, arm=arm.name, device=device)
-            if record and place()[0] == 0:
-                records.publish(done, path)
-            yield arm, seed, done
+    chosen = [named[name] for name in names or named]
+    turns = [(arm, seed) for seed in seeds or sorted({s for arm in chosen for s in arm.seeds}) for arm in chosen]
+    for arm, seed in turns:
+        if not seeds and seed not in arm.seeds:
+            continue
+        model = functools.reduce(merge, changes["model"], arm.model)
+        train = functools.reduce(merge, changes["train"], replace(arm.train, seed=seed))
+        train = replace(train, data=data or train.data)
+        if record and is_recorded(arm, model, train):
+            yield arm, seed, None
+            continue
+        run_dir = records.runs_root() / experiment / f"{arm.name}-seed{seed}"
+        done, path = run(model, train, run_dir, experiment=experiment, arm=arm.name, device=device, test=arm.test)
+        if record and place()[0] == 0:
+            records.publish(done, path)
+        yield arm, seed, done
 
 
-def _is_recorded(arm: Arm, model: ModelConfig, train: TrainConfig) -> bool:
-    """Whether results/ has this arm with this seed; raises InputError where it was run in another way."""
-    path = records.RESULTS / arm.experiment / f"{arm.name}-seed{train.seed}.json"
+def is_recorded(arm: Arm, model: ModelConfig, train: TrainConfig) -> bool:
+    """Whether results/ has this arm with this seed; raises InputError where it was run in another way or on other data."""
+    path = records.results_root() / arm.experiment / f"{arm.name}-seed{train.seed}.json"
     if not path.exists():
         return False
     old = records.read(path)
     then = [ModelConfig.from_dict(old["model"]), TrainConfig.from_dict(old["train"])]
-    now = [replace(model, classes=then[0].classes), replace(train, data=then[1].data)]
-    if then != now:
+    if then != [replace(model, classes=then[0].classes), replace(train, data=then[1].data)]:
         raise InputError(f"{path} was measured with another configuration: remove it, or name another seed")
+    here = {role: s.checksum for role, s in open_sets(train).items() if s is not None and role in old["data"]}
+    if here != {role: facts["checksum"] for role, facts in old["data"].items()}:
+        raise InputError(
+            f"{path} was measured on {old['data']['train']['name']}, on other images: set ALEXNET_RESULTS to a folder of yours"
+        )
     return True

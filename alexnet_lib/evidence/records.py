@@ -1,17 +1,23 @@
 """Run records: one JSON file a run that says what ran, on what, where, for how long, and what came out."""
 
+import base64
+import hashlib
 import json
 import os
 import platform
 import shutil
 import subprocess
+import zlib
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from ..config import InputError, ModelConfig, TrainConfig
+from ..system.files import advice, whole
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RESULTS = REPOSITORY / "results"
@@ -20,7 +26,12 @@ PACKAGES = ("torch", "torchvision", "numpy", "pillow")
 
 def runs_root() -> Path:
     """The folder of all runs: $ALEXNET_RUNS, or runs/ beside the library."""
-    return Path(os.environ.get("ALEXNET_RUNS") or REPOSITORY / "runs")
+    return Path(os.environ.get("ALEXNET_RUNS") or REPOSITORY / "runs").expanduser()
+
+
+def results_root() -> Path:
+    """The folder of published records: $ALEXNET_RESULTS, or results/ beside the library."""
+    return Path(os.environ.get("ALEXNET_RESULTS") or REPOSITORY / "results").expanduser()
 
 
 def environment() -> dict:
@@ -97,21 +108,67 @@ def make(experiment: str, arm: str, *, model: ModelConfig, train: TrainConfig, d
 
 
 def write(record: dict, path: Path) -> Path:
-    """Writes a record whole or not at all, as JSON with one key a line. Returns its path."""
-    text = json.dumps(record, indent=1) + "\n"
+    """Writes a record whole or not at all, as strict JSON with one key a line and a checksum. Returns its path.
+
+    Raises InputError where it cannot be written, ValueError for a number that is not finite.
+    """
+    record = {name: value for name, value in record.items() if name != "checksum"}
+    text = json.dumps(record | {"checksum": checksum(record)}, indent=1, allow_nan=False) + "\n"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".partial-{os.getpid()}")
-        partial.write_text(text)
-        os.replace(partial, path)
+        with whole(path) as partial:
+            partial.write_text(text)
     except OSError as error:
-        raise InputError(f"cannot write the record {path}: {error.strerror}") from error
+        raise InputError(f"cannot write the record {path}: {advice(error)}") from error
     return path
+
+
+def checksum(record: dict) -> str:
+    """SHA-256 of a record's content: a digit that flips on some disk is noticed (`python -m alexnet_lib claims --check`)."""
+    content = {name: value for name, value in record.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def kernels_path(record_path: Path) -> Path:
     """Where the first-layer kernels of a run lie: beside its record, under the same name."""
     return record_path.with_suffix(".kernels.safetensors")
+
+
+def probabilities_path(record_path: Path) -> Path:
+    """Where the class probabilities of the test images lie: beside the record of the run, not in results/."""
+    return record_path.with_suffix(".probabilities.npy")
+
+
+def save_probabilities(probabilities: Tensor, record_path: Path) -> Path:
+    """Writes float16 (N, classes) beside a record. Raises InputError where that fails."""
+    path = probabilities_path(record_path)
+    try:
+        with whole(path) as partial, open(partial, "wb") as file:
+            np.save(file, probabilities.numpy())
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {advice(error)}") from error
+    return path
+
+
+def outcomes(probabilities: Tensor, labels: np.ndarray) -> str:
+    """The rank of the right class for every test image (0: the best guess), in a few kilobytes of text.
+
+    Paired tests (McNemar's), top-k errors and which images are hard follow from it without the network. From 255 on
+    ranks are all 255.
+
+    Args:
+        probabilities: (N, classes).
+        labels: (N,).
+    """
+    right = probabilities.gather(1, torch.as_tensor(labels)[:, None])
+    ranks = (probabilities > right).sum(1).clamp(max=255).to(torch.uint8).numpy()
+    return base64.b85encode(zlib.compress(ranks.tobytes(), 9)).decode()
+
+
+def ranks(record: dict) -> np.ndarray:
+    """uint8 (N,): what `outcomes` put into a record. Raises InputError for a record that has none."""
+    if "outcomes" not in record:
+        raise InputError(f"the record {record['experiment']}/{record['arm']}-seed{record['seed']} has no outcomes by image")
+    return np.frombuffer(zlib.decompress(base64.b85decode(record["outcomes"])), dtype=np.uint8)
 
 
 def publish(record: dict, written: Path) -> Path:
@@ -122,24 +179,27 @@ def publish(record: dict, written: Path) -> Path:
     return path
 
 
-def results_path(record: dict, root: Path = RESULTS) -> Path:
-    """Where a record goes with --record: results/EXPERIMENT/ARM-seedN.json."""
-    return root / record["experiment"] / f"{record['arm']}-seed{record['seed']}.json"
+def results_path(record: dict, root: Path | None = None) -> Path:
+    """Where a record goes with --record: results/EXPERIMENT/ARM-seedN.json, or below another root."""
+    return (root or results_root()) / record["experiment"] / f"{record['arm']}-seed{record['seed']}.json"
 
 
 def read(path: Path) -> dict:
-    """A record by its path. Raises InputError where it is missing or not a record."""
+    """A record by its path. Raises InputError where it is missing, not a record, or not what was written."""
     try:
         record = json.loads(Path(path).read_text())
     except FileNotFoundError:
         raise InputError(f"no record at {path}") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is not a record: {error}") from error
-    if absent := {"experiment", "arm", "seed", "metrics"} - set(record):
-        raise InputError(f"{path} is not a record: it has no {', '.join(sorted(absent))}")
+    if not isinstance(record, dict) or (absent := {"experiment", "arm", "seed", "metrics"} - set(record)):
+        missing = f"it has no {', '.join(sorted(absent))}" if isinstance(record, dict) else "it is no object"
+        raise InputError(f"{path} is not a record: {missing}")
+    if record.get("checksum", checksum(record)) != checksum(record):
+        raise InputError(f"{path} was altered or damaged: its checksum does not match. Take it from version control again")
     return record
 
 
-def read_experiment(experiment: str, root: Path = RESULTS) -> list[dict]:
+def read_experiment(experiment: str) -> list[dict]:
     """All records of an experiment, in the order of their file names; empty where it has none."""
-    return [read(path) for path in sorted((root / experiment).glob("*.json"))]
+    return [read(path) for path in sorted((results_root() / experiment).glob("*.json"))]
