@@ -10,11 +10,11 @@ from dataclasses import replace
 from ..batches import split_holdout
 from ..config import InputError, ModelConfig, TrainConfig
 from ..data.dataset import PackedDataset, open_dataset
-from ..evidence import claims, experiment
+from ..evidence import claims, experiment, verdicts
 from ..model import AlexNet
 from ..system.memory import keep_pages
 from ..training import Result, fit
-from . import figures
+from . import cards, figures
 from .parameters import check
 
 DATA = {"quick": "photos10", "laptop": "cifar10"}
@@ -28,9 +28,9 @@ class Chapter:
         self.profile, self.seed, self.rerun, self.names, self.source = profile, seed, rerun, tuple(names), source
 
     @property
-    def card(self) -> claims.Card:
+    def card(self) -> cards.Card:
         """The chapter's claims, what the paper and the authors' logs say, what was measured, the verdicts."""
-        return claims.Card(self.names)
+        return cards.Card(self.names)
 
     def data(self) -> tuple[PackedDataset, PackedDataset]:
         """(training, test) of the profile: photos10, or CIFAR-10."""
@@ -59,13 +59,13 @@ class Chapter:
             for name, arms in wanted.items():
                 for arm, seed, done in experiment.measure(name, sorted(arms), record=True):
                     print(f"{name} {arm.name} seed {seed}: {'recorded before' if done is None else 'recorded'}")
-        return figures.evidence_figure([(claim, claims.judge(claim)) for claim in ledger])
+        return figures.evidence_figure([(claim, verdicts.judge(claim)) for claim in ledger])
 
     def verdict(self):
         """One sentence a claim, as Markdown."""
         from IPython.display import Markdown
 
-        return Markdown("\n".join(f"- {claims.sentence(claims.ledger()[name])}" for name in self.names))
+        return Markdown("\n".join(f"- {cards.sentence(claims.ledger()[name])}" for name in self.names))
 
 
 def begin(namespace: dict, claims: Sequence[str], more: dict[str, str] | None = None) -> Chapter:

@@ -1,7 +1,6 @@
 """One run from data to record, and the experiments of experiments.json: named arms, each a change of a preset."""
 
 import functools
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,8 +16,7 @@ from ..system.strict import merge, one_of
 from ..training import Result, fit
 from . import records
 from .metrics import final_metrics, learned_metrics, scaled_metrics
-
-EXPERIMENTS = Path(__file__).with_name("experiments.json")
+from .plans import plans
 
 
 def run(
@@ -107,16 +105,6 @@ class Arm:
     train: TrainConfig
     seeds: tuple[int, ...]
     test: bool = True
-
-
-def plans() -> dict[str, dict]:
-    """experiments.json, whole.
-
-    An experiment names a preset of the command line and its seeds; `model` and `train` hold fields that all arms change,
-    each arm the fields that it alone changes, and perhaps seeds of its own. `selection` marks one that chooses among
-    settings on held-out images: its runs never see the test split.
-    """
-    return json.loads(EXPERIMENTS.read_text())
 
 
 def arms(experiment: str) -> tuple[dict[str, Arm], tuple[int, ...]]:

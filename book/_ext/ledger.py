@@ -2,6 +2,7 @@
 
 from sphinx.util.docutils import SphinxDirective
 
+from alexnet_lib.book.cards import Card
 from alexnet_lib.evidence import claims
 
 
@@ -12,8 +13,8 @@ class Ledger(SphinxDirective):
         self.env.note_reread()  # the verdicts follow results/, which Sphinx does not watch
         ledger = claims.ledger()
         rules = [f"- Section {claim.section}. {claim.claim} *{claim.rule['text']}*" for claim in ledger.values()]
-        table = claims.Card(list(ledger))._repr_markdown_()
-        return self.parse_text_to_nodes(f"{table}\n\n**The rules, written before measuring**\n\n" + "\n".join(rules))
+        table = Card(list(ledger))._repr_html_()
+        return self.parse_text_to_nodes(f"```{{raw}} html\n{table}\n```\n\n**The rules, written before measuring**\n\n" + "\n".join(rules))
 
 
 def setup(app) -> dict:

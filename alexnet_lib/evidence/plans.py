@@ -1,0 +1,16 @@
+"""The experiments, as data: experiments.json."""
+
+import json
+from pathlib import Path
+
+EXPERIMENTS = Path(__file__).with_name("experiments.json")
+
+
+def plans() -> dict[str, dict]:
+    """experiments.json, whole.
+
+    An experiment names a preset of the command line and its seeds; `model` and `train` hold fields that all arms change,
+    each arm the fields that it alone changes, and perhaps seeds of its own. `selection` marks one that chooses among
+    settings on held-out images: its runs never see the test split.
+    """
+    return json.loads(EXPERIMENTS.read_text())

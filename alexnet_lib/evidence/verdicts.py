@@ -1,0 +1,261 @@
+"""From records to verdicts: what the runs of a claim's arms say under its rule."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import records, statistics
+from .claims import BAND, EVERY_RUN, Claim, ledger
+from .counts import QUANTITIES
+from .plans import plans
+from .statistics import Estimate
+
+REPRODUCED, SAME_DIRECTION, CONTRADICTED = "reproduced", "same direction", "contradicted"
+NO_EFFECT, UNDECIDED, NOT_YET = "no effect", "undecided", "not measured yet"
+NEEDS_IMAGENET, NEEDS_HARDWARE = "needs ImageNet", "needs hardware"
+WORDS = (REPRODUCED, SAME_DIRECTION, NO_EFFECT, UNDECIDED, CONTRADICTED, NEEDS_IMAGENET, NEEDS_HARDWARE, NOT_YET)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a claim's records say.
+
+    Attributes:
+        word: one of WORDS.
+        value: what was measured, as text.
+        seeds: how many runs of the arm it rests on, of how many that were planned.
+        planned: the seeds of the arm in experiments.json.
+        effects: one a seed: for a comparison, each run of the arm against the mean of the control.
+        interval: (mean, low, high) of the effect; None for fewer than two runs.
+        relative: the same in percent of the control's error, where the effect is one of error.
+        images: (low, high) in points for other test images as well as other seeds; None where records lack outcomes.
+        p: that chance alone gives as much; None where nothing is tested.
+        more: seeds an arm beyond those there are that would settle an undecided one.
+        source: data, hardware and time.
+        reason: why there is no verdict, or what the word leaves out.
+    """
+
+    word: str
+    value: str = ""
+    seeds: int = 0
+    planned: int = 0
+    effects: tuple[float, ...] = ()
+    interval: tuple[float, float, float] | None = None
+    relative: tuple[float, float, float] | None = None
+    images: tuple[float, float] | None = None
+    p: float | None = None
+    more: int | None = None
+    source: str = ""
+    reason: str = ""
+
+
+def time_to(record: dict, error: float, of: str = "train_error") -> float:
+    """When an error of a run's curve first fell to `error` percent, in epochs, by a straight line between its points;
+    infinite if it never did.
+
+    of: "train_error", the mean over an epoch's batches (dropout and crops on), which stands for the epoch's middle, or
+    "valid_error", of the images held out (dropout off, centre view), at its end. The first line starts at chance.
+    """
+    before, then = record["metrics"].get("chance_error", 100.0), 0.0
+    for entry in record["curve"]:
+        if of not in entry:
+            continue
+        now, there = entry["epoch"] - (0.5 if of == "train_error" else 0.0), entry[of]
+        if there <= error:
+            return now if there == before else then + (now - then) * (before - error) / (before - there)
+        before, then = there, now
+    return math.inf
+
+
+def judge(claim: Claim, found: Sequence[dict] | None = None, planned: int | None = None) -> Verdict:
+    """The verdict on a claim from records: those given, else its experiment's in results/.
+
+    Before all planned runs are there the word is "not measured yet", whatever the first ones say: who may stop when
+    the figure pleases finds what pleases.
+
+    Args:
+        planned: runs an arm; by default as many seeds as experiments.json names.
+    """
+    rule = claim.rule
+    if rule["kind"] == "counted":
+        return _judge_count(rule)
+    if rule["kind"] == "needs":
+        return Verdict(NEEDS_IMAGENET if rule["what"] == "ImageNet" else NEEDS_HARDWARE)
+    if rule["kind"] == "every_run":
+        return _judge_every_run(claim, found)
+    if found is None:
+        found = records.read_experiment(claim.experiment)
+    runs = [[r for r in found if r["arm"] == name and _value(rule, r) is not None] for name in (claim.arm, claim.control) if name]
+    plan = planned or _planned(claim)
+    used = [r for side in runs for r in side]
+    facts = {"seeds": min(map(len, runs)), "planned": plan, "source": _source(used)}
+    if reason := _not_comparable(used):
+        return Verdict(NOT_YET, reason=reason, **facts)
+    sides = [[_value(rule, r) for r in side] for side in runs]
+    judged = _judge_speedup if rule["kind"] == "speedup" else _judge_difference
+    verdict = judged(claim, sides, runs, facts) if facts["seeds"] > 1 else Verdict(NOT_YET, **facts)
+    if facts["seeds"] < plan:
+        so_far = f"so far {verdict.value}" if verdict.value else ""
+        return Verdict(**vars(verdict) | {"word": NOT_YET, "value": so_far, "more": plan - facts["seeds"]})
+    return verdict
+
+
+def _planned(claim: Claim) -> int:
+    plan = plans()[claim.experiment]
+    return min(len(plan["arms"][name].get("seeds", plan["seeds"])) for name in (claim.arm, claim.control) if name)
+
+
+def _value(rule: dict, record: dict) -> float | None:
+    """A run's own figure: a metric, less another where the rule says against, or the time to an error."""
+    if rule["kind"] == "speedup":
+        return time_to(record, rule["reach"], rule.get("of", "train_error")) if record.get("curve") else None
+    numbers = [record["metrics"].get(name) for name in (rule["metric"], rule.get("against")) if name]
+    return None if None in numbers else numbers[0] - sum(numbers[1:])
+
+
+def _not_comparable(used: Sequence[dict]) -> str:
+    """Why records must not stand beside each other; "" where they may."""
+    for role in ("test", "train"):
+        sums = {r["data"][role]["checksum"] for r in used if role in r.get("data", {})}
+        if len(sums) > 1:
+            names = sorted({r["data"][role]["name"] for r in used if role in r.get("data", {})})
+            return f"the runs have different {role} images ({', '.join(names)})"
+    kinds = {"cpu" if r["environment"]["device"] == "cpu" else "GPU" for r in used if "environment" in r}
+    return f"the runs come from different kinds of device ({' and '.join(sorted(kinds))})" if len(kinds) > 1 else ""
+
+
+def _judge_difference(claim: Claim, sides: list[list[float]], runs: list[list[dict]], facts: dict) -> Verdict:
+    rule, margin = claim.rule, claim.rule["margin"]
+    estimate = statistics.between(*sides) if claim.control else statistics.within(sides[0])
+    base = float(np.mean(sides[1])) if claim.control else 0.0
+    effects = tuple(value - base for value in sides[0])
+    relative = images = None
+    if claim.control and rule["metric"].endswith("_error") and "against" not in rule:
+        logs = statistics.between(*[np.log(side) for side in sides])
+        relative = tuple(100 * math.expm1(v) for v in (logs.mean, logs.low, logs.high))
+        if rule["metric"] == "test_top1_error" and all("outcomes" in r for side in runs for r in side):
+            wrong = [np.stack([records.ranks(r) > 0 for r in side]) for side in runs]
+            images = statistics.with_images(estimate, *wrong)
+    word = {"no_worse": _word_no_worse, "no_change": _word_no_change, "difference": _word}[rule["kind"]](rule, estimate, margin)
+    more = None
+    if word == UNDECIDED:
+        deviation = max(np.std(side, ddof=1) for side in sides)
+        more = max(1, statistics.seeds_for(deviation, margin, len(sides)) - facts["seeds"])
+    value = f"{estimate.mean:+.2f} [{estimate.low:+.2f}, {estimate.high:+.2f}]"
+    interval = (estimate.mean, estimate.low, estimate.high)
+    return Verdict(
+        word, value, effects=effects, interval=interval, relative=relative, images=images, p=estimate.p, more=more, **facts
+    )
+
+
+def _word(rule: dict, estimate: Estimate, margin: float) -> str:
+    """A whole interval inside the margin is no effect, one beyond zero is an effect, and all else is undecided."""
+    effect = rule.get("effect") or rule.get("toward")
+    toward, away = (estimate.low, estimate.high) if effect > 0 else (-estimate.high, -estimate.low)
+    if -margin < toward and away < margin:
+        return NO_EFFECT
+    if toward > 0:
+        inside = rule["effect"] is not None and BAND[0] * abs(effect) <= toward and away <= BAND[1] * abs(effect)
+        return REPRODUCED if inside else SAME_DIRECTION
+    return CONTRADICTED if away < 0 else UNDECIDED
+
+
+def _word_no_worse(rule: dict, estimate: Estimate, margin: float) -> str:
+    """For a claim that something costs nothing: the arm's figure minus the control's, of which more is worse."""
+    if estimate.high < margin:
+        return REPRODUCED
+    return CONTRADICTED if estimate.low > margin else UNDECIDED
+
+
+def _word_no_change(rule: dict, estimate: Estimate, margin: float) -> str:
+    """For a claim that something makes no difference: an equivalence test, whose interval has to lie in the margin."""
+    if -margin < estimate.low and estimate.high < margin:
+        return REPRODUCED
+    return CONTRADICTED if estimate.low > margin or estimate.high < -margin else UNDECIDED
+
+
+def _judge_speedup(claim: Claim, sides: list[list[float]], runs: list[list[dict]], facts: dict) -> Verdict:
+    """Ratios multiply, so their logarithms are compared. A run that never got there bounds the ratio on one side only."""
+    rule, ends = claim.rule, [[float(r["curve"][-1]["epoch"]) for r in side] for side in runs]
+    slow, quick = [any(map(math.isinf, side)) for side in reversed(sides)]  # control, arm
+    if slow and quick:
+        return Verdict(UNDECIDED, reason=f"neither side reaches {rule['reach']:g} % in every run", **facts)
+    seen = [[min(t, end) for t, end in zip(side, stop, strict=True)] for side, stop in zip(sides, ends, strict=True)]
+    arm, control = (np.log(side) for side in seen)
+    estimate = statistics.between(control, arm)
+    mean, low, high = (math.exp(v) for v in (estimate.mean, estimate.low, estimate.high))
+    effects = tuple(math.exp(control.mean() - v) for v in arm)
+    if slow or quick:
+        low, high = (low, math.inf) if slow else (0.0, high)
+    margin, factor = math.log(rule["margin"]), rule["factor"]
+    bounds = Estimate(estimate.mean, math.log(low) if low else -math.inf, math.log(high), estimate.p)
+    word = _word({"effect": factor and math.log(factor), "toward": 1}, bounds, margin)
+    if factor and word in (REPRODUCED, SAME_DIRECTION):  # half to twice the factor, not its logarithm
+        word = REPRODUCED if BAND[0] * factor <= low and high <= BAND[1] * factor else SAME_DIRECTION
+    more = None
+    if word == UNDECIDED and not (slow or quick):
+        deviation = max(arm.std(ddof=1), control.std(ddof=1))
+        more = max(1, statistics.seeds_for(deviation, margin) - facts["seeds"])
+    bound = "at least " if slow else "at most " if quick else ""
+    shown = f"[{low:.1f}, {high:.1f}]" if not bound else f"[{low:.1f}, more]" if slow else f"[less, {high:.1f}]"
+    never = f"{'the control' if slow else 'the arm'} does not reach {rule['reach']:g} % in every run" if bound else ""
+    interval = None if bound else (mean, low, high)
+    return Verdict(
+        word, f"{bound}{mean:.1f} {shown}", effects=effects, interval=interval, p=estimate.p, more=more, reason=never, **facts
+    )
+
+
+def _judge_every_run(claim: Claim, found: Sequence[dict] | None) -> Verdict:
+    """A statement about every run: each run of two towers is tested by itself, by dealing its kernels out at random."""
+    rule, wanted = claim.rule, claim.rule["runs"]
+    if found is None:
+        found = [r for name in wanted for r in records.read_experiment(name)]
+    found = [r for r in found if r["experiment"] in wanted and r["arm"] in (wanted[r["experiment"]] or [r["arm"]])]
+    found = [r for r in found if len(r.get("colour_selectivity", ())) == 2]
+    count, runs = sum(statistics.towers_differ(r["colour_selectivity"]) < rule["p"] for r in found), len(found)
+    facts = {"seeds": runs, "planned": EVERY_RUN, "source": _source(found)}
+    if runs < 2:
+        return Verdict(NOT_YET, **facts)
+    low, high = statistics.share(count, runs)
+    word = CONTRADICTED if high < 0.5 else UNDECIDED
+    if low > 0.5:
+        word = REPRODUCED if count == runs else SAME_DIRECTION
+    gaps = tuple(float(abs(np.mean(a) - np.mean(b))) for a, b in (r["colour_selectivity"] for r in found))
+    word, so_far = (word, "") if runs >= EVERY_RUN else (NOT_YET, "so far ")
+    return Verdict(word, f"{so_far}{count} of {runs}", effects=gaps, interval=(count / runs, low, high), **facts)
+
+
+def _judge_count(rule: dict) -> Verdict:
+    counted = QUANTITIES[rule["quantity"]]()
+    right = rule["low"] <= counted <= (math.inf if rule["high"] is None else rule["high"])
+    return Verdict(REPRODUCED if right else CONTRADICTED, f"{counted:,}")
+
+
+def _source(found: Sequence[dict]) -> str:
+    """Data set, hardware and time of the records that a verdict rests on."""
+    if not found:
+        return ""
+    data = sorted({part["name"] for r in found for part in r["data"].values()}) if all("data" in r for r in found) else []
+    places = sorted({r["environment"]["device"] for r in found if "environment" in r})
+    hours = sum(r.get("training_seconds", 0) for r in found) / 3600
+    return ", ".join([*data, *places, f"{hours:.1f} h of training"])
+
+
+def verdicts() -> dict[str, Verdict]:
+    """The verdict on every claim of the ledger, from results/."""
+    return {name: judge(claim) for name, claim in ledger().items()}
+
+
+def tally(judged: dict[str, Verdict] | None = None) -> dict[str, int]:
+    """How many claims have each verdict, in the order of WORDS; words that none has are left out."""
+    counts = Counter(verdict.word for verdict in (judged or verdicts()).values())
+    return {word: counts[word] for word in WORDS if counts[word]}
+
+
+def corrected(judged: dict[str, Verdict]) -> tuple[dict[str, bool], float]:
+    """(which tested effects hold after Holm's correction, how many chance alone would bring among so many at 5 %)."""
+    tested = {name: v.p for name, v in judged.items() if v.p is not None and v.word != NOT_YET}
+    return dict(zip(tested, statistics.holm(list(tested.values())), strict=True)), len(tested) * (1 - statistics.LEVEL)
