@@ -8,7 +8,7 @@ import torch
 from helpers import TINY, tiny_model
 
 from alexnet_lib import AlexNet, InputError, ModelConfig
-from alexnet_lib.evidence import claims, experiment, records
+from alexnet_lib.evidence import claims, experiment
 
 PLANS = json.loads(experiment.EXPERIMENTS.read_text())
 

@@ -11,6 +11,7 @@ def plans() -> dict[str, dict]:
 
     An experiment names a preset of the command line and its seeds; `model` and `train` hold fields that all arms change,
     each arm the fields that it alone changes, and perhaps seeds of its own. `selection` marks one that chooses among
-    settings on held-out images: its runs never see the test split.
+    settings on held-out images: its runs never see the test split. `baseline` names the arm that others are compared
+    with, which is measured first.
     """
     return json.loads(EXPERIMENTS.read_text())

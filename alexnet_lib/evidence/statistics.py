@@ -1,12 +1,14 @@
 """The statistics behind the verdicts. scipy and statsmodels compute; this file says what is asked of them."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 LEVEL, POWER = 0.95, 0.9
+MOST = 10_000  # seeds: whoever would need more gets this number
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,8 @@ def seeds_for(deviation: float, effect: float, arms: int = 2) -> int:
 
     if deviation == 0:
         return 2
-    power = TTestIndPower() if arms == 2 else TTestPower()
-    wanted = {"power": POWER, "alpha": 1 - LEVEL, "effect_size": min(abs(effect) / deviation, 20.0)}
-    return max(2, math.ceil(np.atleast_1d(power.solve_power(**wanted))[0]))
+    power, size = TTestIndPower() if arms == 2 else TTestPower(), min(abs(effect) / deviation, 20.0)
+    return 2 + bisect_left(range(2, MOST), POWER, key=lambda seeds: power.power(size, seeds, 1 - LEVEL))
 
 
 def share(successes: int, of: int) -> tuple[float, float]:

@@ -1,0 +1,181 @@
+"""make experiments: every run of experiments.json that has no record yet, several at a time, until all are there.
+
+Each run is a process of its own (`python -m alexnet_lib measure`), on one thread of a processor: two of one thread do
+more than one of two, and what a run gives does not depend on what else the machine does. Breadth first: the first seed
+of every arm, then the second. A run that was stopped goes on from its checkpoint when the command is given again.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from statistics import mean
+
+from tabulate import tabulate
+
+from ..config import InputError, one_of
+from ..system.progress import bar
+from . import records
+from .plans import plans
+
+PAUSE = 0.5  # seconds between looks at the running processes
+ON_A_GPU = 8  # runs side by side: one of these small networks alone leaves most of a card idle
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run that experiments.json asks for."""
+
+    experiment: str
+    arm: str
+    seed: int
+
+    @property
+    def record(self) -> Path:
+        return records.results_root() / self.experiment / f"{self.arm}-seed{self.seed}.json"
+
+    @property
+    def folder(self) -> Path:
+        return records.runs_root() / self.experiment / f"{self.arm}-seed{self.seed}"
+
+    def words(self, data: str, device: str | None) -> list[str]:
+        words = ["measure", self.experiment, "--arm", self.arm, "--seed", str(self.seed), "--record"]
+        return words + (["--data", data] if data else []) + (["--device", device] if device else [])
+
+
+def tasks(only: Sequence[str] = (), seeds: int | None = None) -> list[Task]:
+    """Every planned run in the order in which they are done: what chooses first, then the baselines, then breadth first.
+
+    Args:
+        only: experiments, or EXPERIMENT/ARM; empty takes all.
+        seeds: so many an arm at most.
+
+    Raises InputError for an experiment or an arm that does not exist.
+    """
+    every = plans()
+    wanted = [name.partition("/") for name in only] or [(name, "", "") for name in every]
+    rows, first = [], []
+    for name, _, arm in wanted:
+        one_of("experiment", name, every)
+        plan = every[name]
+        if arm:
+            one_of(f"arm of {name}", arm, plan["arms"])
+        for each, changes in plan["arms"].items():
+            if arm in ("", each):
+                row = [Task(name, each, seed) for seed in changes.get("seeds", plan["seeds"])[:seeds]]
+                (first if plan.get("selection") or each == plan.get("baseline") else rows).append(row)
+    ordered = [task for row in first for task in row]
+    ordered += [task for turn in zip_longest(*rows) for task in turn if task is not None]
+    return list(dict.fromkeys(ordered))
+
+
+def table(every: Sequence[Task], running: Sequence[Task] = ()) -> str:
+    """What is done, what runs and what is left, an experiment a line, with the minutes that a run took."""
+    lines = []
+    for name in dict.fromkeys(task.experiment for task in every):
+        own = [task for task in every if task.experiment == name]
+        done = [task for task in own if task.record.exists()]
+        minutes = [records.read(task.record).get("training_seconds", 0) / 60 for task in done]
+        now = sum(task.experiment == name for task in running)
+        lines.append((name, len(done), now, len(own) - len(done) - now, mean(minutes) if minutes else None))
+    head = ("experiment", "recorded", "running", "to do", "minutes a run")
+    return tabulate(lines, head, floatfmt=".1f", missingval="")
+
+
+def run_all(
+    every: Sequence[Task], *, data: str = "", device: str | None = None, jobs: int | None = None, hours: float | None = None
+) -> Counter:
+    """Runs what has no record yet. Returns how many runs ended in which way: "recorded", "failed", "stopped".
+
+    Args:
+        every: see `tasks`.
+        data: another data set than the experiments' own.
+        device: as for `measure`; "cpu" keeps all runs off a GPU.
+        jobs: processes side by side; by default one a core, or eight on a GPU.
+        hours: then what runs is stopped, to go on another time.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, when what ran has written its checkpoints.
+    """
+    waiting = [task for task in every if not task.record.exists()]
+    on_cpu = device == "cpu" or not _has_gpu()
+    jobs = jobs or (_cores() if on_cpu else ON_A_GPU)
+    deadline = time.monotonic() + 3600 * hours if hours else float("inf")
+    running: dict[Task, subprocess.Popen] = {}
+    ended: Counter = Counter()
+    with bar(total=len(waiting), unit="run", desc="experiments") as shown, _asked_to_stop() as asked:
+        while (waiting or running) and not asked and time.monotonic() < deadline:
+            while waiting and len(running) < jobs:
+                task = waiting.pop(0)
+                running[task] = _start(task, data, device)
+            time.sleep(PAUSE)
+            for task in [task for task, process in running.items() if process.poll() is not None]:
+                del running[task]
+                word = "recorded" if task.record.exists() else "failed"
+                ended[word] += 1
+                shown.update()
+                shown.set_postfix_str(f"{task.experiment}/{task.arm} seed {task.seed} {word}")
+                if word == "failed":
+                    shown.write(f"failed: {task.experiment}/{task.arm} seed {task.seed}: {_last_line(task)}", file=sys.stderr)
+        ended["stopped"] += len(running)
+        for process in running.values():
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGINT)
+        for process in running.values():
+            process.wait()
+    if asked:
+        raise KeyboardInterrupt
+    return ended
+
+
+def _cores() -> int:
+    """Those that a scheduler gave to this process."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+class _asked_to_stop:
+    """A context in which the first Ctrl-C or SIGTERM is noted, so that whoever runs can end its processes in order."""
+
+    def __enter__(self) -> list:
+        self.asked: list[int] = []
+        handle = lambda number, frame: self.asked.append(number)  # noqa: E731
+        self.before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self.asked
+
+    def __exit__(self, *error) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+
+def _start(task: Task, data: str, device: str | None) -> subprocess.Popen:
+    """The run as a process of one thread that no Ctrl-C of the terminal reaches: it is asked to stop in its turn."""
+    env = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), "OMP_WAIT_POLICY": "PASSIVE"}
+    try:
+        task.folder.mkdir(parents=True, exist_ok=True)
+        with open(task.folder / "log.txt", "a") as log:
+            command = [sys.executable, "-m", "alexnet_lib", *task.words(data, device)]
+            return subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    except OSError as error:
+        raise InputError(f"cannot start {task.experiment}/{task.arm}: {error}") from error
+
+
+def _last_line(task: Task) -> str:
+    return next(iter(_lines(task)), "it said nothing") + f" ({task.folder / 'log.txt'})"
+
+
+def _lines(task: Task) -> Iterator[str]:
+    text = (task.folder / "log.txt").read_text(errors="replace").replace("\r", "\n")
+    return (line.strip() for line in reversed(text.splitlines()) if line.strip())
