@@ -1,4 +1,4 @@
-"""The command line: python -m alexnet_lib {info, presets, pack, train, measure, evaluate}."""
+"""The command line: python -m alexnet_lib {info, presets, pack, train, measure, experiments, claims, evaluate}."""
 
 import sys
 from pathlib import Path
@@ -128,6 +128,49 @@ def measure(
         else:
             shown = {k: v for k, v in done["metrics"].items() if k.startswith("test_top1") or k == "last_epoch_train_error"}
             print(f"{experiment} {one.name} seed {number}: " + ", ".join(f"{k} {v:.2f}" for k, v in shown.items()))
+
+
+@app.command("claims")
+def ledger(
+    check: Annotated[
+        bool, typer.Option("--check", help="fail where a record is damaged or a chapter is older than the records")
+    ] = False,
+):
+    """Print the ledger of claims with the verdicts that the records in results/ give."""
+    from .book import cards, current
+    from .evidence import records
+
+    if check:
+        count = len([records.read(path) for path in sorted(records.results_root().rglob("*.json"))])
+        if old := current.stale():
+            raise InputError(
+                f"made from other records than there are now: {', '.join(path.stem for path in old)}. Run make chapters"
+            )
+        print(f"{count} records are whole, and all chapters were made from them")
+    else:
+        print(cards.ledger_text())
+
+
+@app.command()
+def experiments(
+    only: Annotated[list[str], typer.Option(metavar="EXPERIMENT[/ARM]", help="these alone, again and again")] = (),
+    seeds: Annotated[int | None, typer.Option(min=1, help="so many an arm at most")] = None,
+    hours: Annotated[float | None, typer.Option(min=0.0, help="stop by then; the same command goes on")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="runs side by side; by default one a core, or eight on a GPU")] = None,
+    data: Annotated[str, typer.Option(help="a source, a folder or a packed set; by default the preset's")] = "",
+    table: Annotated[bool, typer.Option("--table", help="print what is recorded and what is not, and run nothing")] = False,
+    device: Device = None,
+):
+    """Run every experiment that has no record in results/ yet, breadth first; started again, it goes on where it was."""
+    from .evidence import runner
+
+    every = runner.tasks(only, seeds)
+    print(runner.table(every))
+    if not table:
+        ended = runner.run_all(every, data=data, device=device, jobs=jobs, hours=hours)
+        print(", ".join(f"{count} {word}" for word, count in ended.items() if count) or "all is recorded")
+        if ended["failed"]:
+            raise typer.Exit(1)
 
 
 @app.command()

@@ -51,7 +51,7 @@ def shifted(by: float, noise: float = 0.0) -> list[float]:
         (-0.9, 0, REPRODUCED),  # a small interval that does not hold the paper's number, inside half to twice
         (-2.9, 0, SAME_DIRECTION),  # more than twice
         (-0.75, 0.1, SAME_DIRECTION),  # its interval leaves the band
-        (-1.4, 1.0, SAME_DIRECTION),
+        (-1.4, 0.7, SAME_DIRECTION),
         (-1.4, 3.0, UNDECIDED),  # a wide interval with the paper's number in its middle earns nothing
         (0.0, 0.0, NO_EFFECT),
         (-0.3, 0.0, NO_EFFECT),  # there, and too small to be the paper's

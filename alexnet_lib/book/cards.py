@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from html import escape
 
+from tabulate import tabulate
+
 from ..config import one_of
 from ..evidence import claims, verdicts
 from ..evidence.claims import Claim
@@ -15,11 +17,13 @@ class Card:
     Args:
         ids: of the ledger. Raises InputError for one that it does not have.
         judged: their verdicts; by default from results/.
+        holds: which effects hold after Holm's correction, where that is to be said.
     """
 
     HEAD = ("Claim", "The paper", "Ours")
 
-    def __init__(self, ids: Sequence[str], judged: dict[str, Verdict] | None = None):
+    def __init__(self, ids: Sequence[str], judged: dict[str, Verdict] | None = None, holds: dict[str, bool] | None = None):
+        self.holds = holds or {}
         ledger = claims.ledger()
         for name in ids:
             one_of("claim", name, ledger)
@@ -38,7 +42,10 @@ class Card:
             if claim.recorded
             else ""
         )
-        said, measured = escape(claim.claim), "<br>".join(escape(line) for line in details(claim, verdict))
+        lines = details(claim, verdict)
+        if claim.id in self.holds:
+            lines.append("holds after Holm's correction" if self.holds[claim.id] else "does not hold after Holm's correction")
+        said, measured = escape(claim.claim), "<br>".join(map(escape, lines))
         fold = f"<details><summary>rule and command</summary>{escape(claims.rule_in_words(claim))}<br><code>{escape(claim.command)}</code></details>"
         cells = (
             f"{said}<br><small>{where(claim)}.{arms}</small>",
@@ -46,7 +53,11 @@ class Card:
             f"<strong>{verdict.word}</strong><br>{measured}{fold}",
         )
         marked = zip(self.HEAD, cells, strict=True)
-        return f'<tr id="claim-{claim.id}">' + "".join(f'<td data-label="{name}">{cell}</td>' for name, cell in marked) + "</tr>"
+        return (
+            f'<tr id="claim-{claim.id}" data-verdict="{verdict.word}">'
+            + "".join(f'<td data-label="{name}">{cell}</td>' for name, cell in marked)
+            + "</tr>"
+        )
 
     def __repr__(self) -> str:
         return "\n\n".join(self._text(*pair) for pair in self.pairs)
@@ -90,3 +101,28 @@ def sentence(claim: Claim, verdict: Verdict | None = None) -> str:
         return f"*{verdict.word.capitalize()}*{count}: {claim.claim} Measured by: `{claim.command}`."
     rests = f" {claim.unit}; {verdict.seeds} seeds, {verdict.source}" if verdict.seeds else ""
     return f"*{verdict.word.capitalize()}*: {claim.claim} The paper: {claim.paper}. Here: {verdict.value}{rests}."
+
+
+def ledger_text() -> str:
+    """The whole ledger as a table for a terminal, grouped by verdict, with the tally and what chance alone would bring."""
+    judged, ledger = verdicts.verdicts(), claims.ledger()
+    holds, by_chance = verdicts.corrected(judged)
+    rows = [
+        (word, name, judged[name].value, ledger[name].unit if judged[name].seeds else "", ledger[name].paper, _mark(holds, name))
+        for word in verdicts.WORDS
+        for name in ledger
+        if judged[name].word == word
+    ]
+    head, widths = ("verdict", "claim", "ours", "unit", "the paper", "after Holm"), [None, None, 34, 12, 30, None]
+    table = tabulate(rows, head, maxcolwidths=widths, disable_numparse=True)
+    return f"{table}\n\n{tally_text(judged)}. Of {len(holds)} tested effects chance alone would bring {by_chance:.1f}."
+
+
+def _mark(holds: dict[str, bool], name: str) -> str:
+    return {True: "holds", False: "does not"}[holds[name]] if name in holds else ""
+
+
+def tally_text(judged: dict[str, Verdict] | None = None) -> str:
+    """How many claims have which verdict, as words."""
+    counts = verdicts.tally(judged)
+    return f"{sum(counts.values())} claims: " + ", ".join(f"{count} {word}" for word, count in counts.items())

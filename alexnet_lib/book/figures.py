@@ -5,6 +5,7 @@ import html
 import io
 import json
 import logging
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +15,8 @@ logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # a slow f
 
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
+
+from ..evidence.claims import BAND  # noqa: E402
 
 # Dark to light, so that the order is visible without colour; chosen for the common kinds of colour blindness.
 COLOURS = ("#14213d", "#c2410c", "#3a86c8", "#e0a526", "#8a8f98")
@@ -62,41 +65,71 @@ def curve_figure(curve: Sequence[dict]) -> Figure:
 
 
 def evidence_figure(pairs: Sequence[tuple]) -> Figure:
-    """What was measured of claims: the effect of each seed as a dot, its 95 % interval as a bar, the paper's as a line.
+    """What was measured of claims: the effect of each seed as a dot, its 95 % interval as a bar, half to twice the
+    paper's effect as a band, and in grey the margin that counts as no effect.
 
     Args:
         pairs: (Claim, Verdict) of claims that name an experiment.
     """
-    figure, rows = plt.subplots(len(pairs), 1, figsize=(8.5, 1.25 * len(pairs) + 0.2), squeeze=False)
-    for axes, (claim, verdict) in zip(rows[:, 0], pairs, strict=True):
-        speedup, rule = claim.rule["kind"] == "speedup", claim.rule
-        paper, none = rule.get("factor", rule.get("effect")), 1 if speedup else 0
+    figure, rows = plt.subplots(max(1, len(pairs)), 1, figsize=(8.5, 1.25 * len(pairs) + 0.3), squeeze=False)
+    for axes, (claim, verdict) in zip(rows[:, 0], pairs, strict=False):
+        axes.set(ylim=(-1, 1), yticks=[])
+        axes.spines["left"].set_visible(False)
+        axes.set_title(f"{claim.id}: {verdict.word}", fontsize=10, loc="left")
+        if not verdict.effects:
+            axes.set_xticks([])
+            axes.grid(False)
+            words = verdict.reason or f"measured by: {claim.command}"
+            axes.text(0, 0, "\n".join(textwrap.wrap(words, 90)), va="center", fontsize=9, family="monospace")
+            continue
+        speedup, paper = claim.rule["kind"] == "speedup", claim.effect
+        none, margin = 1 if speedup else 0, claim.rule.get("margin", 0)
+        edges = (1 / margin, margin) if speedup else (-margin, margin)
+        if margin:
+            axes.axvspan(*edges, color="#e8e5de", zorder=0, label="no effect")
         axes.axvline(none, color=FAINT, linewidth=1.5, zorder=0)
         if paper is not None:
+            axes.axvspan(*sorted(factor * paper for factor in BAND), color=COLOURS[1], alpha=0.12, zorder=0)
             axes.axvline(paper, color=COLOURS[1], linestyle="--", label="the paper")
-        if verdict.effects:
-            axes.plot(
-                verdict.effects, [0] * verdict.seeds, "o", color=COLOURS[2], markersize=5, alpha=0.8, label="ours, a seed each"
-            )
-        if verdict.interval:
+        dots = [0] * len(verdict.effects)
+        axes.plot(verdict.effects, dots, "o", color=COLOURS[2], markersize=5, alpha=0.8, label="ours, a seed each")
+        if verdict.interval and claim.rule["kind"] != "every_run":
             mean, low, high = verdict.interval
             axes.plot([low, high], [0, 0], color=COLOURS[0], linewidth=2, label="95 % interval", zorder=1)
             axes.plot(mean, 0, "|", color=COLOURS[0], markersize=14)
-        else:
-            axes.set_title(f"{claim.id}: not measured yet ({verdict.seeds} of 3 seeds)", fontsize=9, loc="left")
-            axes.text(0.5, 0.75, f"measured by: {claim.command}", transform=axes.transAxes, ha="center", va="center", fontsize=7)
-        values = [none, *verdict.effects, *(verdict.interval or ()), *([] if paper is None else [paper])]
-        margin = 0.15 * (max(values) - min(values)) or 1.0
-        axes.set(xlim=(min(values) - margin, max(values) + margin), ylim=(-1, 1), yticks=[])
-        if len(values) == 1:  # neither a number of the paper nor one of ours
-            axes.set_xticks([none], ["no effect"])
-        axes.set_xlabel("epochs of the control, divided by ours" if speedup else f"difference ({claim.unit})", fontsize=9)
-        axes.spines["left"].set_visible(False)
-        if verdict.interval:
-            axes.set_title(f"{claim.id}: {verdict.word}", fontsize=9, loc="left")
-        if paper is not None or verdict.effects:
-            axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
+        axes.set_xlabel("time of the control, divided by ours" if speedup else f"difference ({claim.unit})", fontsize=9)
+        axes.margins(x=0.08)
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9)
     return done(figure)
+
+
+def ledger_figure(pairs: Sequence[tuple]) -> Figure:
+    """Effects with their intervals in units of the paper's, grouped by verdict: 1 is the paper's effect, 0 is none.
+
+    Args:
+        pairs: (Claim, Verdict) of claims that have an interval and a number of the paper.
+    """
+    pairs = sorted(pairs, key=lambda pair: pair[1].word)
+    figure, axes = plt.subplots(figsize=(6.5, 0.8 + 0.36 * len(pairs)))
+    axes.axvspan(*BAND, color=COLOURS[1], alpha=0.12, zorder=0)
+    axes.axvline(0, color=FAINT, linewidth=1.5, zorder=0)
+    axes.axvline(1, color=COLOURS[1], linestyle="--", zorder=0)
+    for row, (claim, verdict) in enumerate(pairs):
+        mean, *edges = (value / claim.effect for value in verdict.interval)
+        pale = 0.4 if verdict.seeds < verdict.planned else 1.0
+        axes.plot(sorted(edges), [row, row], color=COLOURS[0], linewidth=2, alpha=pale)
+        axes.plot(mean, row, "o", color=COLOURS[0], alpha=pale)
+    names = [f"{claim.id}: {verdict.word}" for claim, verdict in pairs]
+    axes.set(yticks=range(len(pairs)), yticklabels=names, ylim=(len(pairs) - 0.5, -0.5), xlabel="effect, in units of the paper's")
+    return done(figure)
+
+
+def svg(figure: Figure) -> str:
+    """A figure as SVG for a page, its letters as letters."""
+    with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "alexnet"}):
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue().partition("<svg")[1] + text.getvalue().partition("<svg")[2]
 
 
 class Slider:

@@ -1,0 +1,40 @@
+"""Whether the committed outputs of a chapter are those of the records as they are now."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+from ..evidence import records
+from ..evidence.claims import LEDGER, ledger
+from ..evidence.plans import EXPERIMENTS, plans
+
+NOTEBOOKS = records.REPOSITORY / "notebooks"
+KEY = "records"  # in a notebook's metadata: what its outputs were made from
+
+
+def experiments(code: str) -> set[str]:
+    """The experiments whose records a chapter's code reads: those of its claims, and those that it names."""
+    words = set(re.findall(r"""["'](\w[\w-]*)["']""", code))
+    there = {path.name for path in records.results_root().iterdir()} if records.results_root().is_dir() else set()
+    named = words & (set(plans()) | there)
+    for name in words & set(ledger()):
+        claim = ledger()[name]
+        named |= {claim.experiment} if claim.experiment else set(claim.rule.get("runs", ()))
+    return named
+
+
+def digest(notebook: dict) -> str:
+    """SHA-256 of all that a notebook's outputs owe to the evidence: the records it reads, the ledger and the plans."""
+    code = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
+    total = hashlib.sha256(LEDGER.read_bytes() + EXPERIMENTS.read_bytes())
+    for name in sorted(experiments(code)):
+        for path in sorted((records.results_root() / name).glob("*.json")):
+            total.update(f"{name}/{path.name}".encode() + path.read_bytes())
+    return total.hexdigest()
+
+
+def stale() -> list[Path]:
+    """The notebooks whose outputs were made from other records than there are now."""
+    every = [(path, json.loads(path.read_text())) for path in sorted(NOTEBOOKS.glob("*.ipynb"))]
+    return [path for path, notebook in every if notebook["metadata"].get(KEY) != digest(notebook)]
