@@ -10,16 +10,14 @@ from alexnet_lib.evidence import experiment
 
 
 def test_arms_change_the_augmentation_and_nothing_else():
-    arms, _ = experiment.arms("ablations")
-    whole = arms["whole"]
-    assert whole.train.random_crop and whole.train.mirror and whole.train.colour_noise == "none"
-    changes = {
-        "no_augmentation": {"random_crop": False, "mirror": False},
-        "colour_noise": {"colour_noise": "eigenvalue"},
-        "colour_noise_2012": {"colour_noise": "deviation"},
-    }
-    for name, change in changes.items():
-        assert arms[name].model == whole.model and arms[name].train == replace(whole.train, **change)
+    none = {"random_crop": False, "mirror": False}
+    changes = {"colour_noise": {"colour_noise": "eigenvalue"}, "colour_noise_2012": {"colour_noise": "deviation"}}
+    for name, changed in (("ablations", changes), ("overfitting", {"no_augmentation": none})):
+        arms, _ = experiment.arms(name)
+        whole = arms["whole"]
+        assert whole.train.random_crop and whole.train.mirror and whole.train.colour_noise == "none"
+        for arm, change in changed.items():
+            assert arms[arm].model == whole.model and arms[arm].train == replace(whole.train, **change)
 
 
 def test_a_chapter_may_watch_images_while_it_trains():

@@ -7,16 +7,16 @@ import pytest
 import torch
 from helpers import TINY, tiny_model
 
-from alexnet_lib import AlexNet, InputError, ModelConfig
-from alexnet_lib.evidence import claims, experiment
+from alexnet_lib import AlexNet, InputError
+from alexnet_lib.evidence import experiment, plans, records
 
-PLANS = json.loads(experiment.EXPERIMENTS.read_text())
+PLANS = plans.plans()
 
 
 @pytest.mark.parametrize("name", PLANS)
 def test_every_arm_can_be_built_and_differs_from_the_others(name):
     arms, seeds = experiment.arms(name)
-    assert len(seeds) == len(set(seeds)) >= claims.SEEDS_NEEDED and PLANS[name]["about"]
+    assert len(seeds) == len(set(seeds)) >= 1 and PLANS[name]["about"]
     for arm in arms.values():
         AlexNet(arm.model)
     assert len({(arm.model, arm.train) for arm in arms.values()}) == len(arms)
@@ -24,14 +24,29 @@ def test_every_arm_can_be_built_and_differs_from_the_others(name):
 
 def test_arms_of_the_ablations_are_what_their_names_say():
     arms, _ = experiment.arms("ablations")
-    assert arms["whole"].model == ModelConfig.preset("small")
+    whole = arms["whole"].model
     shapes = {name: AlexNet(arm.model).feature_shape for name, arm in arms.items()}
-    assert shapes["one_gpu"] == shapes["no_overlap"] == shapes["whole"]  # so that the fully connected layers are as large
+    alike = ("one_gpu", "no_overlap", "without_conv2", "without_conv4", "without_conv5", "three_convs", "six_convs")
+    assert {shapes[name] for name in alike} == {shapes["whole"]}  # so that the fully connected layers are as large
     kernels = [[getattr(arms[a].model, f"conv{i}").kernels for i in range(1, 6)] for a in ("whole", "one_gpu")]
     assert [a // b for a, b in zip(*kernels, strict=True)] == [2, 2, 2, 2, 1]
-    paper, small = ModelConfig.preset("paper"), arms["whole"].model
-    alpha = paper.norm.alpha / paper.norm.k * (small.pixel_std / paper.pixel_std) ** 2  # one over an activity squared
-    assert small.norm.k == 1 and arms["lrn_scaled"].model.norm == replace(small.norm, alpha=pytest.approx(alpha))
+    pools = [sum(conv.then.count("pool") for _, conv in arm.model.convs) for arm in arms.values()]
+    assert set(pools) == {3}  # depth is not measured by a network that lost a pooling too
+    assert replace(arms["no_overlap"].model, pool=whole.pool) == whole
+
+
+def test_rates_are_the_best_of_three_on_images_held_out():
+    """Wherever an arm's rate was chosen, by the records of its choice; an arm without them has no run that counts yet."""
+    chosen = {}
+    for record in records.read_experiment("selection"):
+        assert "test" not in record["data"] and not any(name.startswith("test") for name in record["metrics"])
+        name, _, rate = record["arm"].rpartition("-lr")
+        chosen.setdefault(name, {})[float(rate)] = record["metrics"]["valid_top1_error"]
+    arms, _ = experiment.arms("ablations")
+    for name in set(chosen) & set(arms):
+        errors, rate = chosen[name], arms[name].train.lr
+        if len(errors) >= 3:
+            assert min(errors, key=errors.get) == rate and min(errors) < rate < max(errors), (name, errors)
 
 
 TRY = {"model": [TINY], "train": [{"epochs": 1, "limit": 100, "batch_size": 20}]}
@@ -42,7 +57,7 @@ def plan(monkeypatch, tmp_path, changes=TRY) -> None:
     merged = {part: {k: v for some in parts for k, v in some.items()} for part, parts in changes.items()}
     plans = {"tiny": {"preset": "quick", "seeds": [4, 5], **merged, "arms": {"a": {}, "b": {"model": {"towers": 1}}}}}
     (tmp_path / "plans.json").write_text(json.dumps(plans))
-    monkeypatch.setattr(experiment, "EXPERIMENTS", tmp_path / "plans.json")
+    monkeypatch.setenv("ALEXNET_EXPERIMENTS", str(tmp_path / "plans.json"))
     monkeypatch.setenv("ALEXNET_RESULTS", str(tmp_path / "results"))
 
 
@@ -84,8 +99,37 @@ def test_names_that_do_not_exist(monkeypatch, tmp_path, words, said):
 
 def test_without_conv3_and_without_conv4_are_one_network():
     """Which is why the claim about conv3 rests on the runs without conv4: conv4 in the place of conv3 is conv3."""
-    small = ModelConfig.preset("small")
-    without = ModelConfig.preset("small", conv3=None, conv4={"reads_all_towers": True})
-    one, other = (AlexNet(m, seed=1).state_dict() for m in (without, experiment.arms("ablations")[0]["without_conv4"].model))
-    assert small.conv4.kernels == small.conv3.kernels and list(one) == list(other)
+    arms, _ = experiment.arms("ablations")
+    whole = arms["whole"].model
+    without = replace(whole, conv3=None, conv4=replace(whole.conv4, reads_all_towers=True))
+    one, other = (AlexNet(m, seed=1).state_dict() for m in (without, arms["without_conv4"].model))
+    assert whole.conv4.kernels == whole.conv3.kernels and list(one) == list(other)
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_records_of_other_images_are_not_mixed_in(monkeypatch, tmp_path):
+    plan(monkeypatch, tmp_path)
+    list(experiment.measure("tiny", ["a"], [4], record=True))
+    path = records.results_root() / "tiny" / "a-seed4.json"
+    record = records.read(path)
+    record["data"]["test"]["checksum"] = "another"
+    records.write(record, path)
+    with pytest.raises(InputError, match="on other images"):
+        list(experiment.measure("tiny", ["a"], [4], record=True))
+
+
+def test_what_chooses_never_sees_the_test_images(monkeypatch, tmp_path):
+    plan(monkeypatch, tmp_path)
+    path = tmp_path / "plans.json"
+    path.write_text(json.dumps({"tiny": json.loads(path.read_text())["tiny"] | {"selection": True}}))
+    ((_, _, record),) = experiment.measure("tiny", ["a"], [4], record=True)
+    assert "test" not in record["data"] and "outcomes" not in record
+    assert not any(name.startswith(("test", "neighbours", "shift", "lighting")) for name in record["metrics"])
+
+
+def test_outcomes_give_back_the_errors(monkeypatch, tmp_path):
+    plan(monkeypatch, tmp_path)
+    ((_, _, record),) = experiment.measure("tiny", ["a"], [4], record=True)
+    ranks = records.ranks(record)
+    assert 100 * (ranks > 0).mean() == pytest.approx(record["metrics"]["test_top1_error"])
+    assert 100 * (ranks > 4).mean() == pytest.approx(record["metrics"]["test_top5_error"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..evidence import records
 from ..evidence.claims import LEDGER, ledger
-from ..evidence.plans import EXPERIMENTS, plans
+from ..evidence.plans import plans, plans_path
 
 NOTEBOOKS = records.REPOSITORY / "notebooks"
 KEY = "records"  # in a notebook's metadata: what its outputs were made from
@@ -27,7 +27,7 @@ def experiments(code: str) -> set[str]:
 def digest(notebook: dict) -> str:
     """SHA-256 of all that a notebook's outputs owe to the evidence: the records it reads, the ledger and the plans."""
     code = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
-    total = hashlib.sha256(LEDGER.read_bytes() + EXPERIMENTS.read_bytes())
+    total = hashlib.sha256(LEDGER.read_bytes() + plans_path().read_bytes())
     for name in sorted(experiments(code)):
         for path in sorted((records.results_root() / name).glob("*.json")):
             total.update(f"{name}/{path.name}".encode() + path.read_bytes())

@@ -1,9 +1,13 @@
-"""The experiments, as data: experiments.json."""
+"""The experiments, as data: experiments.json, or a file of your own that $ALEXNET_EXPERIMENTS names."""
 
 import json
+import os
 from pathlib import Path
 
-EXPERIMENTS = Path(__file__).with_name("experiments.json")
+
+def plans_path() -> Path:
+    """The file that `plans` reads."""
+    return Path(os.environ.get("ALEXNET_EXPERIMENTS") or Path(__file__).with_name("experiments.json"))
 
 
 def plans() -> dict[str, dict]:
@@ -14,4 +18,4 @@ def plans() -> dict[str, dict]:
     settings on held-out images: its runs never see the test split. `baseline` names the arm that others are compared
     with, which is measured first.
     """
-    return json.loads(EXPERIMENTS.read_text())
+    return json.loads(plans_path().read_text())

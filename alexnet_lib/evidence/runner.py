@@ -61,7 +61,7 @@ def tasks(only: Sequence[str] = (), seeds: int | None = None) -> list[Task]:
     """
     every = plans()
     wanted = [name.partition("/") for name in only] or [(name, "", "") for name in every]
-    rows, first = [], []
+    choosing, baselines, others = [], [], []
     for name, _, arm in wanted:
         one_of("experiment", name, every)
         plan = every[name]
@@ -70,9 +70,10 @@ def tasks(only: Sequence[str] = (), seeds: int | None = None) -> list[Task]:
         for each, changes in plan["arms"].items():
             if arm in ("", each):
                 row = [Task(name, each, seed) for seed in changes.get("seeds", plan["seeds"])[:seeds]]
-                (first if plan.get("selection") or each == plan.get("baseline") else rows).append(row)
-    ordered = [task for row in first for task in row]
-    ordered += [task for turn in zip_longest(*rows) for task in turn if task is not None]
+                kind = choosing if plan.get("selection") else baselines if each == plan.get("baseline") else others
+                kind.append(row)
+    ordered = [task for row in choosing + baselines for task in row]
+    ordered += [task for turn in zip_longest(*others) for task in turn if task is not None]
     return list(dict.fromkeys(ordered))
 
 

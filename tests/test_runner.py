@@ -1,0 +1,88 @@
+"""make experiments: which runs are left, in which order, and that they are done once, several at a time, and can be stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from helpers import ROOT, TINY
+
+from alexnet_lib import InputError
+from alexnet_lib.evidence import records, runner
+
+QUICK = {"epochs": 1, "limit": 40, "batch_size": 20, "holdout": 0}
+
+
+@pytest.fixture
+def few(monkeypatch, tmp_path):
+    """Two small experiments on photos10, one of them a selection, and an empty results/."""
+    whole = {"preset": "quick", "model": TINY, "train": QUICK}
+    every = {
+        "tiny": whole | {"seeds": [1, 2], "baseline": "b", "arms": {"a": {}, "b": {"train": {"lr": 0.02}}}},
+        "other": whole | {"seeds": [5], "arms": {"c": {"seeds": [5, 6, 7]}}},
+        "choice": whole | {"seeds": [9], "selection": True, "arms": {"d": {}}},
+    }
+    (tmp_path / "plans.json").write_text(json.dumps(every))
+    monkeypatch.setenv("ALEXNET_EXPERIMENTS", str(tmp_path / "plans.json"))
+    monkeypatch.setenv("ALEXNET_RESULTS", str(tmp_path / "results"))
+    return tmp_path
+
+
+def names(tasks) -> list[str]:
+    return [f"{task.experiment}/{task.arm}{task.seed}" for task in tasks]
+
+
+def test_what_chooses_comes_first_then_the_baseline_then_breadth_first(few):
+    order = ["choice/d9", "tiny/b1", "tiny/b2", "tiny/a1", "other/c5", "tiny/a2", "other/c6", "other/c7"]
+    assert names(runner.tasks()) == order
+    assert names(runner.tasks(["other", "tiny/a"], seeds=2)) == ["other/c5", "tiny/a1", "other/c6", "tiny/a2"]
+    for wrong in (["tinny"], ["tiny/z"]):
+        with pytest.raises(InputError, match=r"Did you mean|unknown arm"):
+            runner.tasks(wrong)
+
+
+def test_the_real_plans_begin_with_what_chooses_and_the_baseline():
+    every = runner.tasks()
+    kinds = [task.experiment for task in every]
+    first = kinds.index("ablations")
+    assert set(kinds[:first]) == {"selection"} and {task.arm for task in every[first : first + 10]} == {"whole"}
+
+
+PROGRAM = [sys.executable, "-m", "alexnet_lib", "experiments", "--only", "tiny", "--jobs", "2", "--device", "cpu"]
+
+
+def test_runs_are_recorded_once_and_a_failed_one_is_named(few):
+    done = subprocess.run(PROGRAM, cwd=ROOT, capture_output=True, text=True, timeout=280)
+    assert "4 recorded" in done.stdout, done.stdout + done.stderr[-2000:]
+    written = {path: path.read_bytes() for path in records.results_root().rglob("*.json")}
+    assert len(written) == 4 and "recorded" in runner.table(runner.tasks())
+    (few / "results" / "tiny" / "a-seed1.json").unlink()
+    again = subprocess.run(PROGRAM, cwd=ROOT, capture_output=True, text=True, timeout=280)
+    assert "1 recorded" in again.stdout
+    left = {path: text for path, text in written.items() if path.name != "a-seed1.json"}
+    assert all(path.read_bytes() == text for path, text in left.items())
+    every = json.loads((few / "plans.json").read_text())
+    every["tiny"]["train"] = QUICK | {"lr": 1e30}
+    (few / "plans.json").write_text(json.dumps(every))
+    for path in (few / "results" / "tiny").glob("*-seed2.json"):
+        path.unlink()
+    broken = subprocess.run(PROGRAM, cwd=ROOT, capture_output=True, text=True, timeout=280)
+    assert "2 failed" in broken.stdout and broken.returncode == 1 and "failed: tiny/b seed 2" in broken.stderr
+
+
+def test_asked_to_stop_it_ends_its_runs_and_leaves_none_behind(few):
+    every = json.loads((few / "plans.json").read_text())
+    every["tiny"]["train"] = QUICK | {"epochs": 500, "limit": 400}
+    (few / "plans.json").write_text(json.dumps(every))
+    with subprocess.Popen(PROGRAM, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        logs, deadline = few / "runs" / "tiny", time.monotonic() + 120
+        while len([p for p in logs.rglob("log.txt") if "img/s" in p.read_text()]) < 2 and time.monotonic() < deadline:
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=120) != 0
+    assert len(list(logs.rglob("checkpoint-*.safetensors"))) >= 2
+    alive = subprocess.run(["pgrep", "-f", str(few)], capture_output=True, text=True).stdout.split()
+    assert [pid for pid in alive if pid != str(os.getpid())] == []
