@@ -22,7 +22,7 @@ from alexnet_lib.config import merge
 from alexnet_lib.evaluation import evaluate
 from alexnet_lib.evidence import records
 from alexnet_lib.system.memory import keep_pages
-from alexnet_lib.system.processes import join_processes, pick_device, stop_requests
+from alexnet_lib.system.processes import join_processes, pick_device, stop_as_by_ctrl_c
 from alexnet_lib.towers import Tower, gather_states, split_state
 from alexnet_lib.training import Trainer
 
@@ -82,9 +82,7 @@ def fit_towers(
     """training.fit for a network whose towers are the processes of `group`, all of which call this."""
     tower = Tower(model, group, config.seed)
     trainer = TowerTrainer(tower, train_set, valid_set, config, Path(run_dir), device, progress)
-    trainer.resume()
-    with stop_requests() as stop:
-        trainer.run(stop)
+    trainer.train()
     return trainer
 
 
@@ -100,6 +98,7 @@ def main() -> int:
     parser.add_argument("--device", help="cpu, cuda, ...; by default a GPU where there is one")
     asked = parser.parse_args()
     keep_pages()
+    stop_as_by_ctrl_c()
     rank = int(os.environ.get("RANK", 0))
     try:
         train(asked, rank)
