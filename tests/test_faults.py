@@ -3,6 +3,7 @@
 The runs are forks of this process, so that each starts at once. With `pytest -m stress` each test makes ALEXNET_STRESS tries.
 """
 
+import fcntl
 import json
 import multiprocessing
 import os
@@ -10,6 +11,8 @@ import pickle
 import random
 import signal
 import sys
+import termios
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +27,7 @@ from alexnet_lib.batches import split_holdout
 from alexnet_lib.evaluation import error_rates, predict, predict_by_views
 from alexnet_lib.system import files
 from alexnet_lib.system.memory import enough_memory
+from alexnet_lib.system.progress import bar
 
 CONFIG = tiny_training(epochs=4, checkpoint_minutes=0.0)  # 20 steps, a checkpoint after each
 LONG = int(os.environ.get("ALEXNET_STRESS", 100))
@@ -37,17 +41,18 @@ def tries(few: int):
 class Run:
     """A run in a fork: its exit status is 0, 1 for bad input or 130 where it was asked to stop; `said` is what was wrong."""
 
-    def __init__(self, sets, folder: Path, config=CONFIG, prepare=lambda: None):
+    def __init__(self, sets, folder: Path, prepare=lambda: None, progress=False):
         self.words = folder.parent / f"said-{random.randrange(10**12)}"
-        self.process = multiprocessing.get_context("fork").Process(target=self._train, args=(sets, folder, config, prepare))
+        self.process = multiprocessing.get_context("fork").Process(target=self._train, args=(sets, folder, prepare, progress))
         self.process.start()
 
-    def _train(self, sets, folder, config, prepare):
+    def _train(self, sets, folder, prepare, progress):
         torch.set_num_threads(1)
+        bar.set_lock(threading.RLock())  # tqdm's own is shared by all forks, and a killed one would hold it for ever
         prepare()
         status = 0
         try:
-            fit(AlexNet(tiny_model(), seed=0), *sets, config, folder, progress=False, device="cpu")
+            fit(AlexNet(tiny_model(), seed=0), *sets, CONFIG, folder, progress=progress, device="cpu")
         except KeyboardInterrupt:
             status = 130
         except InputError as error:
@@ -163,6 +168,30 @@ def test_killed_with_half_a_checkpoint_written(undisturbed, sets, tmp_path):
     assert c.newest(folder)[2]["step"] == 8 and len(list(folder.glob("*.partial"))) == 1
     assert Run(sets, folder).end() == 0 and not list(folder.glob("*.partial"))
     assert state(folder) == undisturbed[0]
+
+
+@forked
+def test_a_closed_terminal_asks_to_stop(undisturbed, sets, tmp_path):
+    """The kernel sends SIGHUP, and from then on nothing can be written there, the progress bar included."""
+    main, side = os.openpty()
+
+    def take_the_terminal():
+        os.setsid()
+        fcntl.ioctl(side, termios.TIOCSCTTY, 0)
+        os.dup2(side, 2)
+        os.close(main)
+        os.close(side)
+        sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+        step = training.Trainer._take_step
+        training.Trainer._take_step = lambda *words: time.sleep(0.05) or step(*words)
+
+    run = Run(sets, tmp_path / "run", take_the_terminal, progress=True)
+    os.close(side)
+    while not list((tmp_path / "run").glob(c.PATTERN)):
+        time.sleep(0.01)
+    os.close(main)
+    assert run.end() == 130 and c.newest(tmp_path / "run")[2]["step"] < 20
+    assert Run(sets, tmp_path / "run").end() == 0 and state(tmp_path / "run") == undisturbed[0]
 
 
 def test_a_signal_that_nohup_ignores_stays_ignored(sets, tmp_path, monkeypatch):

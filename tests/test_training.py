@@ -320,9 +320,11 @@ def test_a_closed_terminal_ends_an_evaluation_with_a_word(tmp_path):
         assert done.returncode == 130 and done.stderr.strip() == "stopped. The same command goes on from here"
 
 
-def test_the_header_says_what_the_record_says():
+def test_the_headers_say_what_the_record_says():
     metrics = json.loads((ROOT / "results" / "small_cifar10" / "laptop-seed0.json").read_text())["metrics"]
-    assert f"reaches {metrics['test_top1_error']:.1f} % test error on CIFAR-10 (ten views)" in training.__doc__
+    ten, centre = f"{metrics['test_top1_error']:.1f} %", f"{metrics['test_centre_top1_error']:.1f} %"
+    assert f"reaches {ten} test error on CIFAR-10 (ten views)" in training.__doc__
+    assert f"errs on {ten} of" in evaluation.__doc__ and f"on {centre} with the centre" in evaluation.__doc__
 
 
 def test_fit_works_in_a_thread(photos10, tmp_path):

@@ -18,6 +18,7 @@ from torch import Tensor, distributed, nn
 from alexnet_lib import InputError, ModelConfig, TrainConfig, open_dataset, presets
 from alexnet_lib.__main__ import overridden
 from alexnet_lib.batches import split_holdout
+from alexnet_lib.checkpoint import understood
 from alexnet_lib.config import merge
 from alexnet_lib.evaluation import evaluate
 from alexnet_lib.evidence import records
@@ -60,10 +61,11 @@ class TowerTrainer(Trainer):
         return {f"{part}.{name}": x for part, state in whole.items() for name, x in state.items()}
 
     def _load(self, path: Path, tensors: dict[str, Tensor], facts: dict) -> None:
-        config, own = ModelConfig.from_dict(facts["model"]), {"tally": tensors["tally"]}
-        for part in ("model", "velocity"):
-            mine = split_state(self._of(tensors, part), config, self.rank)
-            own |= {f"{part}.{name}": x for name, x in mine.items()}
+        with understood(path):
+            config, own = ModelConfig.from_dict(facts["model"]), {"tally": tensors["tally"]}
+            for part in ("model", "velocity"):
+                mine = split_state(self._of(tensors, part), config, self.rank)
+                own |= {f"{part}.{name}": x for name, x in mine.items()}
         super()._load(path, own, facts)
 
     def _of(self, tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
