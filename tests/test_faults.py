@@ -25,6 +25,7 @@ from alexnet_lib import AlexNet, InputError, evaluate, fit, training
 from alexnet_lib import checkpoint as c
 from alexnet_lib.batches import split_holdout
 from alexnet_lib.evaluation import error_rates, predict, predict_by_views
+from alexnet_lib.evidence import experiment
 from alexnet_lib.system import files
 from alexnet_lib.system.memory import enough_memory
 from alexnet_lib.system.progress import bar
@@ -512,3 +513,11 @@ def test_outputs_that_are_no_numbers_are_no_result(photos10):
         net.features[0].weight.fill_(1e38)
     with pytest.raises(training.DivergedError, match="not finite: it has diverged"):
         evaluate(net, photos10[1].subset(range(5)))
+
+
+def test_a_test_split_whose_images_were_all_broken_is_refused_before_the_training(sets, tmp_path, monkeypatch):
+    few = {"train": sets[0], "valid": sets[1], "test": sets[1].subset([])}
+    monkeypatch.setattr(experiment, "open_sets", lambda train: few)
+    with pytest.raises(InputError, match=r"has no images: see the broken.txt"):
+        experiment.run(tiny_model(), tiny_training(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
