@@ -235,6 +235,7 @@ def test_a_run_in_a_folder_in_use_refuses_and_takes_over_from_the_dead(undisturb
     assert second.end() == 1
     assert f"another run is using {folder}: wait until it ends, or name another" in second.said
     holder.process.kill()
+    assert holder.end() == -signal.SIGKILL
     assert Run(sets, folder).end() == 0 and state(folder) == undisturbed[0]
 
 
