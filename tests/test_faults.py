@@ -202,6 +202,8 @@ def test_a_signal_that_nohup_ignores_stays_ignored(sets, tmp_path, monkeypatch):
         evaluated = training.evaluate
         monkeypatch.setattr(training, "evaluate", lambda *a, **k: signal.raise_signal(signal.SIGHUP) or evaluated(*a, **k))
         assert fit(AlexNet(tiny_model()), *sets, tiny_training(epochs=1), tmp_path, progress=False, device="cpu").step == 5
+    except KeyboardInterrupt:  # which would end the tests
+        pytest.fail("it was stopped")
     finally:
         signal.signal(signal.SIGHUP, before)
 
