@@ -173,3 +173,9 @@ def test_layouts_and_shared_memory_are_saved_as_values(tmp_path):
     c.save(tmp_path / "x.safetensors", tensors, {})
     found, _ = c.load(tmp_path / "x.safetensors")
     assert all(torch.equal(found[n], tensors[n]) for n in tensors)
+
+
+def test_none_goes_before_there_are_too_many(tmp_path):
+    for step in range(1, 7):
+        c.save_step(tmp_path, step, TENSORS, {"step": step}, keep=9)
+    assert len(list(tmp_path.iterdir())) == 6
