@@ -9,6 +9,7 @@ import yaml
 
 from .config import InputError, ModelConfig, TrainConfig, merge, one_of
 from .system.memory import keep_pages
+from .system.processes import stop_as_by_ctrl_c
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -182,7 +183,7 @@ def evaluate(
     device: Device = None,
 ):
     """Print top-1 and top-5 error of a checkpoint, or of the average of several."""
-    from .checkpoint import load_model
+    from .checkpoint import check_classes, load_model
     from .data.dataset import open_dataset
     from .evaluation import VIEWS
     from .evaluation import evaluate as error_rates
@@ -197,6 +198,8 @@ def evaluate(
             raise InputError(
                 f"{path} knows {model.config.classes} classes, {dataset.name} has {len(dataset.classes)}. Name its data with --data"
             )
+    for (_, facts), path in zip(loaded, checkpoints, strict=True):
+        check_classes(path, facts, dataset)
     for name, value in error_rates(models, dataset, views, progress=True).items():
         print(f"{name:12} {value:10.3f}")
 
@@ -225,8 +228,10 @@ def setting_of(setting: str) -> tuple[str, dict]:
 
 
 def main() -> int:
-    """Runs a command; bad input ends it with one line and status 1, Ctrl-C with a word on how to go on and status 130."""
+    """Runs a command; bad input ends it with one line and status 1, Ctrl-C (SIGTERM, a closed
+    terminal) with a word on how to go on and status 130."""
     keep_pages()
+    stop_as_by_ctrl_c()
     try:
         status = app(standalone_mode=False) or 0
         if status == 130:  # what the command-line library makes of Ctrl-C

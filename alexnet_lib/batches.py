@@ -1,4 +1,4 @@
-"""The batches of a run: which images, in which order, cropped and coloured how.
+"""The batches of a run (sections 4.1 and 5): which images, in which order, cropped and coloured how.
 
 Everything here follows from the seed and the number of the step, and nothing from the number of processes: each draws
 for the whole batch and keeps its own part.

@@ -153,7 +153,10 @@ class Schedule:
         return c.schedule == "plateau" and self.dropped >= c.drops and self.since_best >= c.patience
 
     def state(self) -> dict:
-        return {"dropped": self.dropped, "best": self.best, "since_best": self.since_best}
+        """What JSON can hold: no best error yet is None."""
+        best = self.best if math.isfinite(self.best) else None
+        return {"dropped": self.dropped, "best": best, "since_best": self.since_best}
 
     def load_state(self, state: dict) -> None:
-        self.dropped, self.best, self.since_best = state["dropped"], state["best"], state["since_best"]
+        best = math.inf if state["best"] is None else state["best"]
+        self.dropped, self.best, self.since_best = state["dropped"], best, state["since_best"]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from alexnet_lib import AlexNet, InputError, TrainConfig, evaluation
 from alexnet_lib.batches import Batches, mix
-from alexnet_lib.evaluation import error_rates, evaluate
+from alexnet_lib.evaluation import error_rates, evaluate, predict
 from alexnet_lib.layers import Dropout
 
 
@@ -65,39 +65,25 @@ def test_crops_colours_and_masks_do_not_depend_on_who_shares_a_batch(photos10, w
         layer.batch, layer.part = None, slice(None)
 
 
-@pytest.mark.parametrize("count, world", [(10, 1), (10, 3), (5, 6), (101, 4)])
-def test_evaluation_counts_every_image_once_over_all_processes(monkeypatch, count, world):
+@pytest.mark.parametrize("count, world", [(10, 1), (10, 3), (5, 6), (23, 4)])
+def test_evaluation_counts_every_image_once_over_all_processes(photos10, monkeypatch, count, world):
     """The processes one after the other, and what they would send each other on a list."""
-    torch.manual_seed(0)
-    probabilities, labels, taken, sent = torch.rand(count, 10).softmax(1), torch.randint(10, (count,)), [], []
+    net, few, taken, sent = AlexNet(tiny_model(), seed=0), photos10[1].subset(range(0, 1000, 40)[:count]), [], []
+    alone = predict(net, few, "centre")
+    take = type(few).take
+    monkeypatch.setattr(type(few), "take", lambda self, places: taken.extend(places) or take(self, places))
 
-    class Part:
-        def __init__(self, places):
-            self.places, self.labels = places, labels[list(places)].numpy()
-
-        def __len__(self):
-            return len(self.places)
-
-        def subset(self, places):
-            return Part([self.places[i] for i in places])
-
-    def predict(models, dataset, *_):
-        taken.extend(dataset.places)
-        return probabilities[dataset.places]
-
-    monkeypatch.setattr(evaluation, "predict", predict)
-
-    def all_reduce(counts):
-        sent.append(counts.clone())
-        counts.copy_(sum(sent))
+    def all_reduce(numbers):
+        sent.append(numbers.clone())
+        numbers.copy_(sum(sent))
 
     monkeypatch.setattr(evaluation.distributed, "all_reduce", all_reduce)
     monkeypatch.setenv("WORLD_SIZE", str(world))
     for rank in reversed(range(world)):  # the first one may get nothing
         monkeypatch.setenv("RANK", str(rank))
-        found = evaluate(AlexNet(tiny_model()), Part(range(count)), shared=True)
+        found = evaluate(net, few, "centre", shared=True)
     assert len(sent) == (world if world > 1 else 0) and sorted(taken) == list(range(count))
-    assert found == pytest.approx(error_rates(probabilities, labels)) and found["count"] == count
+    assert found == pytest.approx(error_rates(alone, torch.from_numpy(few.labels))) and found["count"] == count
 
 
 def test_mix_is_the_same_everywhere():

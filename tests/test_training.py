@@ -1,5 +1,6 @@
 """The loop: resumed to the same bits, stopped cleanly, the same whatever happens to it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 import torch
 from helpers import ROOT, settings, tiny_model, tiny_training
 
-from alexnet_lib import AlexNet, InputError, fit, training
+from alexnet_lib import AlexNet, InputError, evaluation, fit, training
 from alexnet_lib import checkpoint as c
 from alexnet_lib.batches import split_holdout
 from alexnet_lib.system.processes import stop_requests
@@ -44,36 +45,29 @@ def test_it_learns_and_repeats(photos10, tmp_path):
     assert not same_bits(weights(tmp_path / "a"), weights(tmp_path / "other"))
 
 
-# The command line with batches that take a while, so that a run can be caught in the middle; at the TORN_AT-th
-# checkpoint it is killed with half of the file written.
+# The command line with batches that take a while, so that a run can be caught in the middle.
 SLOWLY = """
-import os, signal, sys, time
-from alexnet_lib import __main__, checkpoint
+import sys, time
+from alexnet_lib import __main__
 from alexnet_lib.data import dataset
 from alexnet_lib.evidence import experiment
-take, write, writes = dataset.PackedDataset.take, checkpoint.save_file, []
+take = dataset.PackedDataset.take
 def slow(self, indices):
     time.sleep(0.02)
     return take(self, indices)
-def torn(tensors, path, metadata):
-    write(tensors, path, metadata)
-    writes.append(path)
-    if len(writes) == int(os.environ.get("TORN_AT", 0)):
-        os.truncate(path, os.path.getsize(path) // 2)
-        os.kill(os.getpid(), signal.SIGKILL)
-dataset.PackedDataset.take, checkpoint.save_file = slow, torn
+dataset.PackedDataset.take = slow
 experiment.final_metrics = experiment.learned_metrics = lambda *_, **__: {}  # not what is tested here
 sys.exit(__main__.main())
 """
 
 
-def start(folder, torn_at=0) -> subprocess.Popen:
+def start(folder) -> subprocess.Popen:
     """A run of 60 steps in a process of its own, with a checkpoint after each."""
     (folder.parent / "slowly.py").write_text(SLOWLY)
     words = ["train", "--preset", "quick", "--run-dir", str(folder)]
     fields = settings(epochs=6, batch_size=20, limit=200, holdout=50, checkpoint_minutes=0)
     command = [sys.executable, str(folder.parent / "slowly.py"), *words, *fields]
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "TORN_AT": str(torn_at)}
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
@@ -116,30 +110,6 @@ def test_a_run_that_was_asked_to_stop_ends_with_the_same_bits(undisturbed, tmp_p
     assert same_bits(weights(undisturbed), weights(folder)) and curve(undisturbed) == curve(folder)
 
 
-def test_a_run_that_was_killed_again_and_again_ends_with_the_same_bits(undisturbed, tmp_path):
-    folder = tmp_path / "cut"
-    for step in (7, 20, 33):  # in the first, third and fourth epoch; one of them at the end of an epoch
-        process = start(folder)
-        wait_for_step(folder, process, step)
-        process.kill()
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
-    finish(start(folder))
-    assert same_bits(weights(undisturbed), weights(folder)) and curve(undisturbed) == curve(folder)
-
-
-def test_a_run_that_was_killed_while_it_wrote_goes_on_from_the_checkpoint_before(undisturbed, tmp_path):
-    folder = tmp_path / "cut"
-    process = start(folder, torn_at=24)
-    process.communicate(timeout=240)
-    assert process.returncode == -signal.SIGKILL
-    assert c.newest(folder)[2]["step"] == 23
-    assert len(list(folder.glob("*.partial-*"))) == 1
-    finish(start(folder))
-    assert not list(folder.glob("*.partial-*"))
-    assert same_bits(weights(undisturbed), weights(folder)) and curve(undisturbed) == curve(folder)
-
-
 def spoil(monkeypatch, step: int) -> None:
     """Makes the loss of a step no number."""
     loss, calls = training.cross_entropy, []
@@ -170,6 +140,33 @@ def test_weights_that_are_no_numbers_are_never_saved(photos10, tmp_path):
     with pytest.raises(DivergedError, match="no checkpoint from before"):
         trained(photos10, tmp_path, model=steep, lr=1e38, schedule="constant", epochs=1, limit=20)
     assert c.newest(tmp_path) is None
+
+
+def test_a_last_step_that_went_too_far_is_no_success(photos10, tmp_path):
+    """All weights are numbers, the loss was too, and no next step would show that the outputs are not."""
+    changes = {"epochs": 1, "limit": 60, "holdout": 0, "schedule": "constant", "checkpoint_minutes": 0}
+    trained(photos10, tmp_path, **changes, lr=1e-3)
+    (tmp_path / "checkpoint-00000003.safetensors").unlink()  # the run is at its second step of three
+    net = AlexNet(tiny_model(), seed=0)
+    config = tiny_training(**changes, lr=1e-3)
+    trainer = training.Trainer(net, split_holdout(photos10[0], config)[0], None, config, tmp_path, "cpu", False)
+    trainer.schedule.config = tiny_training(**changes, lr=1e30)
+    with pytest.raises(DivergedError, match=r"outputs are not finite at step 3. The last good checkpoint is .*00002"):
+        trainer.train()
+    assert c.newest(tmp_path)[2]["step"] == 2
+
+
+def test_an_error_that_is_no_number_stops_the_run(photos10, tmp_path, monkeypatch):
+    rates, calls = evaluation.error_rates, []
+
+    def spoilt(probabilities, labels):
+        calls.append(labels)
+        return rates(probabilities * (float("nan") if len(calls) == 2 else 1), labels)
+
+    monkeypatch.setattr(evaluation, "error_rates", spoilt)
+    with pytest.raises(DivergedError, match=r"outputs are not finite at step 10. The last good checkpoint is .*00005"):
+        trained(photos10, tmp_path)
+    assert c.newest(tmp_path)[2]["step"] == 5
 
 
 def test_other_precisions_and_layouts_run(photos10, tmp_path):
@@ -231,7 +228,6 @@ def test_errors_and_checkpoints_come_every_so_many_epochs_and_at_the_end(photos1
     _, result = trained(photos10, tmp_path, epochs=5, evaluate_every=2, keep_checkpoints=9)
     assert [e["epoch"] for e in result.curve if "valid_error" in e] == [2, 4, 5]
     assert sorted(int(p.stem[-8:]) for p in tmp_path.glob(c.PATTERN)) == [10, 20, 25]
-    assert result.checkpoint == c.newest(tmp_path)[0]
 
 
 def test_the_curve_counts_every_image_of_an_epoch_once(photos10, tmp_path, monkeypatch):
@@ -296,8 +292,9 @@ def test_tensorboard_gets_the_whole_curve(photos10, tmp_path):
 
 def test_a_folder_or_device_that_cannot_be_used_is_said_at_once(photos10, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="Name another run folder"):
-        trained(photos10, tmp_path / "file")
+    for folder in ("file", "file/below"):
+        with pytest.raises(InputError, match=r"cannot write to .*; name a"):
+            trained(photos10, tmp_path / folder)
     for name in ("nonsense", "cuda:77"):
         with pytest.raises(InputError, match="no device") as caught:
             fit(AlexNet(tiny_model()), photos10[0], None, tiny_training(), tmp_path, device=name, progress=False)
@@ -311,6 +308,23 @@ def test_the_second_ctrl_c_stops_at_once_and_handlers_come_back():
         assert stop.is_set()
         signal.raise_signal(signal.SIGTERM)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_closed_terminal_ends_an_evaluation_with_a_word(tmp_path):
+    """After the training nothing is lost by stopping at once; under SIGTERM it would end without a word."""
+    script = "import os, signal, sys\nfrom alexnet_lib import __main__, checkpoint\n"
+    script += "checkpoint.load_model = lambda path: signal.raise_signal(signal.SIG{})\nsys.exit(__main__.main())"
+    for name in ("TERM", "HUP"):
+        command = [sys.executable, "-c", script.format(name), "evaluate", "x"]
+        done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
+        assert done.returncode == 130 and done.stderr.strip() == "stopped. The same command goes on from here"
+
+
+def test_the_headers_say_what_the_record_says():
+    metrics = json.loads((ROOT / "results" / "small_cifar10" / "laptop-seed0.json").read_text())["metrics"]
+    ten, centre = f"{metrics['test_top1_error']:.1f} %", f"{metrics['test_centre_top1_error']:.1f} %"
+    assert f"reaches {ten} test error on CIFAR-10 (ten views)" in training.__doc__
+    assert f"errs on {ten} of" in evaluation.__doc__ and f"on {centre} with the centre" in evaluation.__doc__
 
 
 def test_fit_works_in_a_thread(photos10, tmp_path):

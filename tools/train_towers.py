@@ -18,11 +18,12 @@ from torch import Tensor, distributed, nn
 from alexnet_lib import InputError, ModelConfig, TrainConfig, open_dataset, presets
 from alexnet_lib.__main__ import overridden
 from alexnet_lib.batches import split_holdout
+from alexnet_lib.checkpoint import understood
 from alexnet_lib.config import merge
 from alexnet_lib.evaluation import evaluate
 from alexnet_lib.evidence import records
 from alexnet_lib.system.memory import keep_pages
-from alexnet_lib.system.processes import join_processes, pick_device, stop_requests
+from alexnet_lib.system.processes import join_processes, pick_device, stop_as_by_ctrl_c
 from alexnet_lib.towers import Tower, gather_states, split_state
 from alexnet_lib.training import Trainer
 
@@ -60,10 +61,11 @@ class TowerTrainer(Trainer):
         return {f"{part}.{name}": x for part, state in whole.items() for name, x in state.items()}
 
     def _load(self, path: Path, tensors: dict[str, Tensor], facts: dict) -> None:
-        config, own = ModelConfig.from_dict(facts["model"]), {"tally": tensors["tally"]}
-        for part in ("model", "velocity"):
-            mine = split_state(self._of(tensors, part), config, self.rank)
-            own |= {f"{part}.{name}": x for name, x in mine.items()}
+        with understood(path):
+            config, own = ModelConfig.from_dict(facts["model"]), {"tally": tensors["tally"]}
+            for part in ("model", "velocity"):
+                mine = split_state(self._of(tensors, part), config, self.rank)
+                own |= {f"{part}.{name}": x for name, x in mine.items()}
         super()._load(path, own, facts)
 
     def _of(self, tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
@@ -82,9 +84,7 @@ def fit_towers(
     """training.fit for a network whose towers are the processes of `group`, all of which call this."""
     tower = Tower(model, group, config.seed)
     trainer = TowerTrainer(tower, train_set, valid_set, config, Path(run_dir), device, progress)
-    trainer.resume()
-    with stop_requests() as stop:
-        trainer.run(stop)
+    trainer.train()
     return trainer
 
 
@@ -100,6 +100,7 @@ def main() -> int:
     parser.add_argument("--device", help="cpu, cuda, ...; by default a GPU where there is one")
     asked = parser.parse_args()
     keep_pages()
+    stop_as_by_ctrl_c()
     rank = int(os.environ.get("RANK", 0))
     try:
         train(asked, rank)

@@ -9,7 +9,7 @@ from .. import introspection, presets
 from ..batches import split_holdout
 from ..config import InputError, ModelConfig, TrainConfig
 from ..data.dataset import open_dataset
-from ..evaluation import predict
+from ..evaluation import check_fits, predict
 from ..model import AlexNet
 from ..system.processes import place
 from ..system.strict import merge, one_of
@@ -83,6 +83,8 @@ def train_network(
     sets = open_sets(train)
     if not keep_classes:
         model = replace(model, classes=len(sets["train"].classes))
+    if sets["test"] is not None:
+        check_fits(model, sets["test"])  # rather now than after the training
     net = AlexNet(model, seed=train.seed)
     return net, fit(net, sets["train"], sets["valid"], train, run_dir, device=device), sets
 

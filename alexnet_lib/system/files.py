@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and what to tell a user whose disk says no."""
+"""Files written whole or not at all, folders with one user, and what to tell someone whose disk says no."""
 
 import errno
 import os
@@ -7,13 +7,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
+from .strict import InputError
+
 ADVICE = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space: a quota is used up",
+    errno.EFBIG: "allow larger files (ulimit -f), or name a folder on another disk",
     errno.EACCES: "name a folder that you may write to",
     errno.EPERM: "name a folder that you may write to",
     errno.EROFS: "name a folder on a disk that can be written",
+    errno.EEXIST: "name a folder: there is a file of that name",
+    errno.ENOTDIR: "name another folder: a file is in its path",
+    errno.EISDIR: "remove the folder that has its name",
 }
+LOCKLESS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)  # of disks that know no locks
 
 
 @contextmanager
@@ -40,8 +49,32 @@ def whole(path: Path) -> Iterator[Path]:
         raise
 
 
-def advice(error: Exception) -> str:
+@contextmanager
+def sole_use(folder: Path) -> Iterator[bool]:
+    """Makes a folder and says whether this process has it for itself until the block ends.
+
+    The kernel drops the lock of a process that dies, however it dies. Where a disk knows no locks, all get the folder.
+
+    Raises InputError where the folder cannot be made or written.
+    """
+    lock = FileLock(folder / ".lock", timeout=1)  # a process that was killed a moment ago may still be ending
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    except OSError as error:
+        if error.errno not in LOCKLESS:
+            raise InputError(f"cannot write to {folder}: {advice(error)}") from error
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def advice(error: OSError) -> str:
     """What went wrong and what to do, in one line without a full stop."""
-    text = getattr(error, "strerror", None) or str(error)
-    known = ADVICE.get(getattr(error, "errno", None))
+    text = error.strerror or str(error)
+    known = ADVICE.get(error.errno)
     return f"{text}; {known}" if known else text

@@ -1,9 +1,15 @@
-"""Memory of large tensors on the CPU: how to keep it in the process."""
+"""Memory of large tensors: how to keep it in the process, and what to say where there is too little."""
 
 import ctypes
 import platform
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .strict import InputError
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # numbers of the settings in glibc's malloc.h
+EXHAUSTED = re.compile("can't allocate memory|out of memory|ALLOC_FAILED")  # torch has one error type on GPUs alone
 
 
 def keep_pages() -> bool:
@@ -22,3 +28,14 @@ def keep_pages() -> bool:
     mallopt = ctypes.CDLL(None).mallopt
     wanted = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: -1, M_TOP_PAD: 64 * 2**20}
     return all([mallopt(setting, value) == 1 for setting, value in wanted.items()])
+
+
+@contextmanager
+def enough_memory(advice: str) -> Iterator[None]:
+    """Raises InputError with this advice where the block runs out of memory, of the machine or of a GPU."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not EXHAUSTED.search(str(error)):
+            raise
+        raise InputError(f"there is not enough memory: {advice}") from error

@@ -19,24 +19,44 @@ import torch
 from .progress import relay
 from .strict import InputError
 
+STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has two
+
+
+class Stop(threading.Event):
+    """A request to stop, which the first signal sets. While `at_once`, nothing is being written, and it stops right there."""
+
+    at_once = False
+
 
 @contextmanager
-def stop_requests() -> Iterator[threading.Event]:
-    """Turns the first Ctrl-C or SIGTERM into a request to stop after the step; the second stops at once."""
-    stop, before = threading.Event(), {}
+def stop_requests() -> Iterator[Stop]:
+    """Turns the first Ctrl-C, SIGTERM or closed terminal into a request to stop after the step; the second stops at once.
+
+    A signal that the process was told to ignore, as nohup does, stays ignored.
+    """
+    stop, before = Stop(), {}
 
     def ask(number, frame):
-        if stop.is_set():
-            signal.default_int_handler(number, frame)
+        at_once = stop.is_set() or stop.at_once
         stop.set()
+        if at_once:
+            raise KeyboardInterrupt
 
     if threading.current_thread() is threading.main_thread():
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = [n for n in STOPPING if signal.getsignal(n) != signal.SIG_IGN]
+        before = {number: signal.signal(number, ask) for number in numbers}
     try:
         yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def stop_as_by_ctrl_c() -> None:
+    """SIGTERM and a closed terminal raise KeyboardInterrupt too, as long as no training asks for a moment to finish its step."""
+    for number in STOPPING:
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
 
 
 def pick_device(name: str | None = None) -> str:
