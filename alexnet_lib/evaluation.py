@@ -8,7 +8,7 @@ from torch import Tensor, distributed
 from .augment import centre_view, ten_views
 from .config import InputError, ModelConfig, one_of
 from .model import AlexNet
-from .system.processes import place
+from .system.processes import rank_and_world
 from .system.progress import bar
 
 VIEWS = {"centre": centre_view, "ten": ten_views}
@@ -108,7 +108,7 @@ def evaluate(
         shared: each process of torchrun counts its own part of the images, and all get the figures of the whole. Every
             one must call. Without torchrun it changes nothing.
     """
-    rank, world = place() if shared else (0, 1)
+    rank, world = rank_and_world() if shared else (0, 1)
     if world == 1:
         return error_rates(predict(models, dataset, views, batch_size, progress), torch.as_tensor(dataset.labels))
     first = models if isinstance(models, AlexNet) else models[0]

@@ -65,11 +65,9 @@ class Rates:
 
     def by_parameter(self, model: nn.Module) -> dict[str, float]:
         """The rate of each named parameter of an AlexNet."""
-        rates = {}
-        for layer, (part, index) in model._places.items():
-            default = (self.weights, self.weights if self.biases is None else self.biases)
-            weights, biases = self.layers.get(layer, default)
-            rates |= {f"{part}.{index}.weight": weights, f"{part}.{index}.bias": biases}
+        rates, default = {}, (self.weights, self.weights if self.biases is None else self.biases)
+        for layer, path in model.paths.items():
+            rates[f"{path}.weight"], rates[f"{path}.bias"] = self.layers.get(layer, default)
         return rates
 
 

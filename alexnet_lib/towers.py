@@ -89,16 +89,15 @@ class Tower(AlexNet):
 
     def named_layers(self) -> dict[str, nn.Module]:
         """The layers with weights that this tower has, by name; the classifier is tower 0's."""
-        layers = {name: self.get_submodule(f"{part}.{index}") for name, (part, index) in self._places.items()}
-        return {name: layer for name, layer in layers.items() if hasattr(layer, "weight")}
+        return {name: layer for name, layer in super().named_layers().items() if hasattr(layer, "weight")}
 
     def _cut(self, part: str) -> nn.Sequential:
         """The tower's part of a sequence, under the same names, with exchanges between."""
-        names = {place: name for name, place in self._places.items()}
-        first, *_, classifier = self._places
+        names = {path: name for name, path in self.paths.items()}
+        first, *_, classifier = self.paths
         layers = OrderedDict()
         for index, layer in enumerate(getattr(self, part)):
-            name = names.get((part, index))
+            name = names.get(f"{part}.{index}")
             if name not in (None, first) and getattr(layer, "groups", 1) == 1:  # 1: reads everything
                 readers = range(1 if name == classifier else self.link.towers)
                 layers[f"into_{name}"] = Exchange(self.link, name, readers)
@@ -137,8 +136,8 @@ def loss(logits: Tensor, labels: Tensor) -> Tensor:
 def split_state(state: dict[str, Tensor], config: ModelConfig, tower: int) -> dict[str, Tensor]:
     """A tower's part of a state dict of AlexNet(config), or of velocities of the same names; see `join_states`."""
     with torch.device("meta"):
-        *_, (part, index) = AlexNet(config)._places.values()
-    whole = (f"{part}.{index}.weight", f"{part}.{index}.bias")
+        *_, path = AlexNet(config).paths.values()
+    whole = (f"{path}.weight", f"{path}.bias")
     mine = {name: x for name, x in state.items() if name not in whole or tower == 0}
     return {name: x if name in whole else x.chunk(config.towers)[tower] for name, x in mine.items()}
 

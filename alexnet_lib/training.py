@@ -17,7 +17,7 @@ from .evaluation import check_fits, evaluate
 from .layers import Dropout
 from .model import AlexNet
 from .optim import PaperSGD, Schedule
-from .system.processes import join_processes, pick_device, place, stop_requests
+from .system.processes import join_processes, pick_device, rank_and_world, stop_requests
 from .system.progress import bar
 
 FIRST_STEPS = 100  # whose losses are kept one by one: how a run starts says whether it is set up right
@@ -79,8 +79,8 @@ def fit(
 class Trainer:
     """The state of a run and the steps that change it. `fit` is the way to use it."""
 
-    def __init__(self, model, train_set, valid_set, config, run_dir, device=None, progress=True):
-        self.rank, self.world = place()
+    def __init__(self, model, train_set, valid_set, config, run_dir, device=None, progress=True, share=None):
+        self.rank, self.world = share or rank_and_world()  # (rank, world): of the processes that share each batch
         self.processes = self.world
         self.device = torch.device(pick_device(device))
         self.config, self.run_dir, self.train_set, self.valid_set = config, run_dir, train_set, valid_set
@@ -167,7 +167,7 @@ class Trainer:
         entry = {"epoch": epoch, "step": self.step, "lr": self.schedule.rates((self.step - 0.5) / self.steps_per_epoch).weights}
         entry |= {"train_loss": loss / images, "train_error": 100 * wrong / images, "seconds": round(self.seconds, 3)}
         if self.valid_set is not None and evaluated:
-            found = evaluate(self.model, self.valid_set, "centre", shared=True)
+            found = evaluate(self.model, self.valid_set, "centre", shared=self.world > 1)
             entry["valid_loss"], entry["valid_error"] = found["loss"], found["top1_error"]
             self.schedule.observe(entry["valid_error"])
         self.curve.append(entry)

@@ -267,7 +267,7 @@ def test_a_process_that_ends_takes_the_other_with_it(kind, words):
 
 
 def test_a_process_that_hangs_is_ended():
-    with pytest.raises(TimeoutError, match="not done after 2 s"):
+    with pytest.raises(RuntimeError, match=r"process 0 failed(.|\n)*Timed out"):
         run_in_processes(trouble, "hangs", timeout=2)
     assert not multiprocessing.active_children()
 

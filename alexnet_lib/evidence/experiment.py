@@ -11,7 +11,7 @@ from ..config import InputError, ModelConfig, TrainConfig
 from ..data.dataset import open_dataset
 from ..evaluation import predict
 from ..model import AlexNet
-from ..system.processes import place
+from ..system.processes import rank_and_world
 from ..system.strict import merge, one_of
 from ..training import Result, fit
 from . import records
@@ -48,7 +48,7 @@ def run(
     net, result, sets = train_network(model, train, run_dir, device=device, keep_classes=keep_classes)
     if not test:
         sets["test"] = None
-    first, ten = place()[0] == 0, {}
+    first, ten = rank_and_world()[0] == 0, {}
     if sets["test"] is not None:  # once, in one process: figures, outcomes and probabilities follow from it
         ten = {"test": predict(net, sets["test"], "ten", progress=True) if first else None}
     metrics = final_metrics(net, result, ten, **sets)
@@ -167,7 +167,7 @@ def measure(
             continue
         run_dir = records.runs_root() / experiment / f"{arm.name}-seed{seed}"
         done, path = run(model, train, run_dir, experiment=experiment, arm=arm.name, device=device, test=arm.test)
-        if record and place()[0] == 0:
+        if record and rank_and_world()[0] == 0:
             records.publish(done, path)
         yield arm, seed, done
 
