@@ -1,17 +1,11 @@
 """What the network has learned (section 6.1): kernels, their colour selectivity, hidden features and neighbours."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from .augment import centre_view
-from .config import InputError
 from .model import AlexNet
 
 
@@ -40,32 +34,6 @@ def selectivity_by_tower(model: AlexNet) -> list[list[float]]:
     """The colour selectivity of each first-layer kernel, to four decimals, tower by tower: what a record keeps."""
     parts = colour_selectivity(kernels(model)).chunk(model.config.towers)
     return [[round(value, 4) for value in part.tolist()] for part in parts]
-
-
-def save_kernels(model: AlexNet, path: Path) -> Path:
-    """Writes the first layer's kernels in half precision, as "conv1" float16 (K, 3, S, S): 70 KB for the paper's network.
-
-    Raises InputError where the file cannot be written.
-    """
-    partial = path.with_suffix(f".partial-{os.getpid()}")  # each process of torchrun writes
-    try:
-        save_file({"conv1": kernels(model).half().contiguous()}, partial, metadata={"towers": str(model.config.towers)})
-        os.replace(partial, path)
-    except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
-        raise InputError(f"cannot write the kernels {path}: {error}") from error
-    return path
-
-
-def load_kernels(path: Path) -> Tensor:
-    """The kernels of a run from the file beside its record: float32 (K, 3, S, S), tower after tower.
-
-    Raises InputError where there is no such file, or none of kernels.
-    """
-    try:
-        return load_file(path)["conv1"].float()
-    except (OSError, SafetensorError, KeyError):
-        raise InputError(f"no kernels at {path}: python tools/kernels.py RUN_FOLDER saves them from a checkpoint") from None
 
 
 @torch.inference_mode()

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .config import TrainConfig
 from .runs_2012 import RUNS, Run
@@ -36,6 +36,13 @@ class PaperSGD:
     def zero_grad(self) -> None:
         for parameter in self.parameters.values():
             parameter.grad = None
+
+    def descend(self, loss: Tensor, rates: dict[str, float]) -> None:
+        """A whole step down a loss of one number: its gradients, then the update at these rates; see Rates.by_parameter."""
+        self.zero_grad()
+        loss.backward()
+        self.rates = rates
+        self.step()
 
     @torch.no_grad()
     def step(self) -> None:

@@ -11,8 +11,6 @@ hidden layer. The paper draws it as one box and does not say where it lives.
 
 import itertools
 import math
-import os
-import time
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -24,7 +22,6 @@ from .config import InputError, ModelConfig
 from .exchange import Exchange, Link, SilentLink
 from .layers import Dropout, LocalResponseNorm
 from .model import AlexNet
-from .optim import PaperSGD, Rates
 from .summary import layer_table
 
 
@@ -181,43 +178,3 @@ def bytes_per_pass(config: ModelConfig, batch: int, item: int = 4) -> dict[str, 
             part = math.prod(below.passes_on) // config.towers
             crossing[row.name] = readers * (config.towers - 1) * part * batch * item
     return crossing
-
-
-def train_steps(
-    group: distributed.ProcessGroup | None,
-    config: ModelConfig,
-    images: Tensor,
-    labels: Tensor,
-    steps: int = 1,
-    lr: float = 0.01,
-    seed: int = 0,
-) -> dict:
-    """Some steps of the paper's rule on one batch: as one tower of `group`, or as AlexNet in one process without a group.
-
-    The program of tests and pictures: it is the same for both, and what it gives back can be compared. The network has
-    the type of the images (N, 3, S, S).
-
-    Returns:
-        pid; of the first step logits, loss and gradients by name; steps, for each step when it began and ended
-        (time.perf_counter(), in s) and its messages; state, the state dict after the last step.
-    """
-    net = AlexNet(config, seed) if group is None else Tower(config, group, seed)
-    net.to(images.dtype).train()
-    optimiser = PaperSGD(net)
-    optimiser.rates = Rates(lr).by_parameter(net)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # every tower draws the same dropout masks
-        first, log = {}, []
-        for _ in range(steps):
-            began = time.perf_counter()
-            optimiser.zero_grad()
-            logits = net(images)
-            found = loss(logits, labels)
-            found.backward()
-            optimiser.step()
-            messages = [] if group is None else list(net.link.messages)
-            log.append({"began": began, "ended": time.perf_counter(), "messages": messages})
-            if not first:
-                first = {"logits": logits.detach(), "loss": found.item()}
-                first |= {"gradients": {name: p.grad for name, p in net.named_parameters()}}
-    return {"pid": os.getpid(), **first, "steps": log, "state": net.state_dict()}

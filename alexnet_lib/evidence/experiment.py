@@ -5,16 +5,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from .. import introspection, presets
 from ..batches import split_holdout
 from ..config import InputError, ModelConfig, TrainConfig
 from ..data.dataset import open_dataset
 from ..evaluation import predict
 from ..model import AlexNet
-from ..system.processes import rank_and_world
+from ..system.processes import rank_and_world, run_in_processes
 from ..system.strict import merge, one_of
 from ..training import Result, fit
 from . import records
+from .kernels import save_kernels
 from .metrics import final_metrics, learned_metrics, scaled_metrics
 from .plans import plans
 
@@ -68,7 +71,7 @@ def run(
     record["colour_selectivity"] = introspection.selectivity_by_tower(net)
     path = run_dir / "record.json"
     if first:
-        introspection.save_kernels(net, records.kernels_path(path))
+        save_kernels(net, records.kernels_path(path))
         if sets["test"] is not None:
             record["outcomes"] = records.outcomes(ten["test"], sets["test"].labels)
             records.save_probabilities(ten["test"].half(), path)
@@ -85,6 +88,18 @@ def train_network(
         model = replace(model, classes=len(sets["train"].classes))
     net = AlexNet(model, seed=train.seed)
     return net, fit(net, sets["train"], sets["valid"], train, run_dir, device=device), sets
+
+
+def train_in_processes(model: ModelConfig, train: TrainConfig, run_dir: Path, processes: int) -> None:
+    """Trains `model`, as it is, in so many new processes of this machine, one a GPU where there are enough, and shows their
+    progress. They leave the run's checkpoints: fit() then finds the run finished. Raises as run_in_processes."""
+    backend = "nccl" if torch.cuda.device_count() >= processes else "gloo"
+    options = {"processes": processes, "backend": backend, "timeout": 1800, "restarts": 1, "follow": True}
+    run_in_processes(_train_among, model, train, run_dir, **options)
+
+
+def _train_among(group, model: ModelConfig, train: TrainConfig, run_dir: Path) -> None:
+    train_network(model, train, run_dir, keep_classes=True)
 
 
 def open_sets(train: TrainConfig) -> dict:

@@ -1,10 +1,10 @@
 """Two towers as two processes, in figures: what each process holds and sends in a step, beside the estimates.
 
-python tools/towers.py [--batch 128] [--steps 1] [--record]. On GPUs where there are enough, else on processors. The figures go
+python tools/measure_towers.py [--batch 128] [--steps 1] [--record]. On GPUs where there are enough, else on processors. The figures go
 to runs/towers/, with --record to results/towers/. "wire" is everything that this machine sends to itself meanwhile; give the
 command a network of its own, so that nobody else talks there:
 
-unshare --net --map-root-user sh -c "ip link set lo up; python tools/towers.py"
+unshare --net --map-root-user sh -c "ip link set lo up; python tools/measure_towers.py"
 """
 
 import argparse
@@ -102,8 +102,7 @@ def take_steps(group: distributed.ProcessGroup, scheme: str, config: ModelConfig
     device = torch.device("cuda" if distributed.get_backend(group) == "nccl" else "cpu")
     count, reduced, times = distributed.get_world_size(group), [], []
     net = (Tower(config, group) if scheme == "towers" else AlexNet(config, 0)).to(device).train()
-    optimiser = PaperSGD(net)
-    optimiser.rates = Rates(1e-4).by_parameter(net)
+    optimiser, rates = PaperSGD(net), Rates(1e-4).by_parameter(net)
     network: nn.Module = net
     if scheme == "data parallel":
         network, batch = nn.parallel.DistributedDataParallel(net, init_sync=False), batch // count
@@ -118,9 +117,7 @@ def take_steps(group: distributed.ProcessGroup, scheme: str, config: ModelConfig
     for _ in range(steps):
         began = time.perf_counter()
         reduced.clear()
-        optimiser.zero_grad()
-        loss(network(images), labels).backward()
-        optimiser.step()
+        optimiser.descend(loss(network(images), labels), rates)
         if device.type == "cuda":
             torch.cuda.synchronize()
         times.append(time.perf_counter() - began)
