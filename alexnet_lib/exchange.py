@@ -95,8 +95,8 @@ class _Read(torch.autograd.Function):
         outgoing = {t: x.contiguous() for t, x in enumerate(shares) if t != link.tower}
         incoming = {t: gradient.new_empty(shape) for t in readers if t != link.tower}
         link.swap(layer, "backward", outgoing, incoming)
-        found = incoming | ({link.tower: shares[link.tower]} if shares else {})
-        return sum(found[t] for t in sorted(found)), None, None, None
+        parts = incoming | ({link.tower: shares[link.tower]} if shares else {})
+        return sum(parts[t] for t in sorted(parts)), None, None, None
 
 
 class Exchange(nn.Module):

@@ -1,4 +1,5 @@
-"""What the network has learned (section 6.1): kernels, their colour selectivity, hidden features and neighbours."""
+"""What the network has learned (section 6.1): kernels, their colour selectivity, hidden features and neighbours. Chapter 11
+looks at both; records keep the selectivity of every kernel, and the kernels beside them."""
 
 import numpy as np
 import torch
@@ -42,11 +43,11 @@ def hidden_features(model: AlexNet, dataset, batch_size: int = 500) -> np.ndarra
     model.eval()
     device, config = next(model.parameters()).device, model.config
     mean_image = torch.from_numpy(dataset.mean_image).to(device)
-    found = []
+    features = []
     for start in range(0, len(dataset), batch_size):
-        images = torch.from_numpy(dataset.take(range(start, min(start + batch_size, len(dataset))))).to(device)
-        found.append(model.hidden(centre_view(images, mean_image, config.image_size, config.pixel_std)[0]).float().cpu())
-    return torch.cat(found).numpy()
+        images = torch.from_numpy(dataset.take(range(start, min(start + batch_size, len(dataset))))).to(device)  # (n, H, W, 3)
+        features.append(model.hidden(centre_view(images, mean_image, config.image_size, config.pixel_std)[0]).float().cpu())
+    return torch.cat(features).numpy()
 
 
 def pixel_features(dataset, side: int = 64, batch_size: int = 500) -> np.ndarray:
@@ -55,11 +56,11 @@ def pixel_features(dataset, side: int = 64, batch_size: int = 500) -> np.ndarray
     S is the images' own size, up to `side`; larger ones are averaged down to it, so that 10,000 images of 256 pixels
     take 0.5 GB and not 8. What distances between pixels see of a photograph is coarse anyway.
     """
-    found = []
+    pixels = []
     for start in range(0, len(dataset), batch_size):
         images = torch.from_numpy(dataset.take(range(start, min(start + batch_size, len(dataset))))).permute(0, 3, 1, 2) / 255
-        found.append((adaptive_avg_pool2d(images, side) if dataset.size > side else images).flatten(1))
-    return torch.cat(found).numpy()
+        pixels.append((adaptive_avg_pool2d(images, side) if dataset.size > side else images).flatten(1))
+    return torch.cat(pixels).numpy()
 
 
 def nearest(among: np.ndarray, of: np.ndarray, count: int = 5) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""The network: one definition, built from a ModelConfig."""
+"""The network of section 3: one definition, built from a ModelConfig. Preset paper has 60,965,224 weights and biases; preset
+torchvision gives torchvision's logits bit for bit (tests/test_model.py)."""
 
 import math
 
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from .config import InputError, ModelConfig
 from .layers import Dropout, LocalResponseNorm, TowerLinear, WithinMapNorm, conv_out, pool_out
 
-ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "identity": nn.Identity}
+ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 POOLING = {"pool": nn.MaxPool2d, "average_pool": nn.AvgPool2d}
 
 
@@ -47,8 +48,8 @@ class AlexNet(nn.Module):
                 self._initialise()
 
     def forward(self, images: Tensor) -> Tensor:
-        maps = self.features(images)  # (N, 256, 6, 6) in the paper's network
-        return self.classifier(maps.flatten(1))
+        x = self.features(images)  # (N, 256, 6, 6) in the paper's network
+        return self.classifier(x.flatten(1))
 
     def hidden(self, images: Tensor) -> Tensor:
         """The last hidden layer (section 6.1 compares images by it), shape (N, units); call eval() first."""

@@ -1,4 +1,5 @@
-"""The paper's update rule (section 5) and the schedules of the learning rate."""
+"""The paper's update rule (section 5) and the schedules of the learning rate. Chapter 8 takes the rule apart; results/schedules/
+has runs of two schedules."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -83,7 +84,7 @@ class Schedule:
 
     "constant": config.lr. "plateau": divided by 10 when the validation error has not improved for config.patience
     validations, config.drops times in all (the paper did this by hand). "run_2012" and the other names of
-    recorded.RUNS: the epochs of the authors' recorded runs, in proportion to config.lr. "one_cycle": linear up to
+    runs_2012.RUNS: the epochs of the authors' recorded runs, in proportion to config.lr. "one_cycle": linear up to
     config.lr for a share config.warmup of the run, linear down to 0.
 
     With config.lr_batch every rate grows in proportion to the batch, as Goyal and others (2017) propose: config.lr is

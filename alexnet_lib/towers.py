@@ -3,7 +3,8 @@
 AlexNet holds all towers, and a layer that reads only its own tower is a grouped convolution there. Here each process of
 a torch.distributed group holds one tower and nothing of the others. A layer that reads all towers fetches their maps
 first, and on the way back sends each tower its share of the gradient. With the same weights the two give the same
-logits, gradients and steps; what crosses between the processes (exchange.py) is noted down message by message.
+logits, gradients and steps, to 9 digits in float64 (chapter 2, tests/test_towers.py). What crosses between the processes
+(exchange.py) is noted down message by message; results/towers/ has what each process held and sent.
 
 The 1000-way layer is whole and belongs to tower 0, as in the authors' source: the others send it their half of the last
 hidden layer. The paper draws it as one box and does not say where it lives.

@@ -103,16 +103,16 @@ def test_the_bytes_that_cross_are_those_of_the_formula(two, case):
     assert len(two[case][0]["steps"]) == CASES[case][2]
     expected = bytes_per_pass(MODELS[model], count, dtype.itemsize)
     sent = [bytes_sent(log, t) for t, log in enumerate(logs)]
-    for place, total in expected.items():
-        forward, backward = ([s.get((place, way), 0) for s in sent] for way in ("forward", "backward"))
+    for layer, total in expected.items():
+        forward, backward = ([s.get((layer, way), 0) for s in sent] for way in ("forward", "backward"))
         assert sum(forward) == sum(backward) == total > 0
-        last = place == list(expected)[-1]
+        last = layer == list(expected)[-1]
         assert forward == ([0, total] if last else [total // 2] * 2) and backward == forward[::-1]
-    assert {place for s in sent for place, _ in s} == set(expected)
+    assert {layer for s in sent for layer, _ in s} == set(expected)
     # what one sent the other received; first all the way up, then down again
     assert {m[:5] for m in logs[0]} == {m[:5] for m in logs[1]}
-    places = list(dict.fromkeys((m.layer, m.way) for m in logs[0]))
-    assert places == [(p, "forward") for p in expected] + [(p, "backward") for p in reversed(expected)]
+    layers = list(dict.fromkeys((m.layer, m.way) for m in logs[0]))
+    assert layers == [(p, "forward") for p in expected] + [(p, "backward") for p in reversed(expected)]
     assert all(m.began <= m.ended for log in logs for m in log)
 
 
@@ -239,8 +239,8 @@ def test_towers_are_the_ranks_of_their_group():
     joined = join_states([t["state"] for t in towers])
     assert max(distance(joined[name], x) for name, x in right["state"].items()) < 1e-9
     sent = [bytes_sent(t["steps"][0]["messages"], i) for i, t in enumerate(towers)]
-    for place, total in bytes_per_pass(THREE, 4, 8).items():
-        assert sum(s.get((place, "forward"), 0) for s in sent) == sum(s.get((place, "backward"), 0) for s in sent) == total
+    for layer, total in bytes_per_pass(THREE, 4, 8).items():
+        assert sum(s.get((layer, "forward"), 0) for s in sent) == sum(s.get((layer, "backward"), 0) for s in sent) == total
     alone, same = found[0]["alone"], train_steps(None, ModelConfig.preset("small", towers=1), *batch(SMALL, 4, torch.float32))
     assert torch.equal(alone["logits"], same["logits"]) and not alone["steps"][0]["messages"]
 

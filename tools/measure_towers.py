@@ -42,11 +42,13 @@ def main() -> None:
     asked = parser.parse_args()
     rows = []
     for scheme, (network, processes) in SCHEMES.items():
-        rows += (found := measure(scheme, ModelConfig.preset(network), asked.batch, processes, asked.steps))
-        for row in found:
+        rows += (of_scheme := measure(scheme, ModelConfig.preset(network), asked.batch, processes, asked.steps))
+        for row in of_scheme:
             sizes = (f"{name} {row[name] / MIB:.1f}" for name in ("peak", "estimate", "resident", "sent", "formula"))
             print(f"{scheme}, process {row['rank']}, {row['images']} images, MiB: {', '.join(sizes)}")
-        print(f"    {found[0]['seconds']:.3g} s a step; on the wire, from all processes: {found[0]['wire'] / MIB:.1f} MiB")
+        print(
+            f"    {of_scheme[0]['seconds']:.3g} s a step; on the wire, from all processes: {of_scheme[0]['wire'] / MIB:.1f} MiB"
+        )
     record = {"experiment": "towers", "arm": "gpu" if torch.cuda.is_available() else "cpu", "seed": 0}
     record |= {"environment": records.environment() | {"precision": "float32", "batch": asked.batch}}
     record |= {"metrics": {f"{r['scheme']} {r['rank']} peak": r["peak"] for r in rows}, "rows": rows}
@@ -64,9 +66,9 @@ def measure(scheme: str, config: ModelConfig, batch: int, processes: int, steps:
     sent: counted as it was sent; formula: the same worked out; wire: all that crossed, packets and answers included.
     """
     backend = "nccl" if torch.cuda.device_count() >= processes else "gloo"
-    found = run_in_processes(watched, scheme, config, batch, steps, processes=processes, timeout=900, backend=backend)
+    seen = run_in_processes(watched, scheme, config, batch, steps, processes=processes, timeout=900, backend=backend)
     rows = []
-    for rank, row in enumerate(found):
+    for rank, row in enumerate(seen):
         images = batch // processes if scheme == "data parallel" else batch
         estimate = training_memory(without_storage(config, rank if scheme == "towers" else None), images)
         peak, formula = estimate["peak"], 0
@@ -87,14 +89,14 @@ def watched(group: distributed.ProcessGroup, scheme: str, config: ModelConfig, b
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
     start, before = resident(restart=True), on_the_wire()
-    found = take_steps(group, scheme, config, batch, steps)
+    facts = take_steps(group, scheme, config, batch, steps)
     distributed.barrier(group)
-    found |= {"wire": (on_the_wire() - before) // steps, "resident": 0 if on_gpu else resident() - start}
+    facts |= {"wire": (on_the_wire() - before) // steps, "resident": 0 if on_gpu else resident() - start}
     if on_gpu:
-        return found | {"peak": torch.cuda.max_memory_allocated()}
+        return facts | {"peak": torch.cuda.max_memory_allocated()}
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
         take_steps(group, scheme, config, batch, 1)
-    return found | {"peak": allocated(seen)}
+    return facts | {"peak": allocated(seen)}
 
 
 def take_steps(group: distributed.ProcessGroup, scheme: str, config: ModelConfig, batch: int, steps: int) -> dict:
