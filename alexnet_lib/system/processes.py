@@ -149,7 +149,8 @@ def _launcher_kept_quiet() -> Iterator[None]:
             process.join()
         if threading.current_thread() is threading.main_thread():
             for number, handler in handlers.items():
-                signal.signal(number, handler)
+                if handler is not None:  # one that Python did not set
+                    signal.signal(number, handler)
 
 
 def _process(folder: str, timeout: float, backend: str, threads: int, followed: bool) -> None:
