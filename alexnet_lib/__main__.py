@@ -84,7 +84,7 @@ def train(
     from . import presets
     from .evidence import experiment as experiments
     from .evidence import records
-    from .system.processes import place
+    from .system.processes import rank_and_world
 
     model, training = presets.profile(preset)
     model, training = overridden(model, merge(training, {"seed": seed} | ({"data": data} if data else {})), settings)
@@ -97,7 +97,7 @@ def train(
     found, path = experiments.run(
         model, training, run_dir, experiment=experiment, arm=arm, device=device, keep_classes=keep_classes
     )
-    if place()[0] == 0:
+    if rank_and_world()[0] == 0:
         if record:
             path = records.publish(found, path)
         for name, value in found["metrics"].items():

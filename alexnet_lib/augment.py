@@ -1,7 +1,8 @@
 """Augmentation (section 4.1) on whole batches, on the device: crops and mirrors, colour noise, ten views.
 
 A batch of images is a uint8 tensor (N, H, W, 3) in RGB, as it lies in a packed set. What goes into the network is
-float32 (N, 3, S, S). Every random choice comes from the generator that is passed in.
+float32 (N, 3, S, S). Every random choice comes from the generator that is passed in. All of it agrees with plain loops, crops
+and views with torchvision's too (tests/test_augment.py); chapter 6 has the claims.
 """
 
 import torch
@@ -9,8 +10,9 @@ from torch import Generator, Tensor
 
 
 def random_crops(
-    images: Tensor, size: int, generator: Generator, *, crop: bool = True, mirror: bool = True, images_per_draw: int = 1
-) -> tuple[Tensor, Tensor, Tensor]:
+    images: Tensor, size: int, generator: Generator, *, crop: bool = True, mirror: bool = True, images_per_draw: int = 1,
+    whole: int | None = None, part: slice = slice(None),
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Where to cut each image and whether to mirror it.
 
     Args:
@@ -18,23 +20,16 @@ def random_crops(
         size: side of the crop in pixels.
         crop: False keeps the centre.
         images_per_draw: adjacent images that share one draw: 1 in the paper, 32 in the authors' source.
+        whole, part: `images` is this part of a batch of so many images, for all of which are drawn.
 
     Returns:
         (top, left, mirrored): int64, int64 and bool tensors of shape (N,). There are (H - size + 1)(W - size + 1)
         positions, 33 x 33 for 224 in 256, as in the source; the paper's 2048 counts 32 x 32 of them, twice.
     """
-    n, height, width = images.shape[:3]
-    draws = -(-n // images_per_draw)
-    device = images.device
-
-    def spread(draw: Tensor) -> Tensor:
-        return draw.repeat_interleave(images_per_draw)[:n]
-
-    def integers(stop: int) -> Tensor:
-        return spread(torch.randint(stop, (draws,), generator=generator, device=device))
-
-    top, left = integers(height - size + 1), integers(width - size + 1)
-    mirrored = spread(torch.rand(draws, generator=generator, device=device) < 0.5)
+    (height, width), n = images.shape[1:3], whole or len(images)
+    drawn = {"size": (-(-n // images_per_draw),), "generator": generator, "device": images.device}
+    draws = torch.randint(height - size + 1, **drawn), torch.randint(width - size + 1, **drawn), torch.rand(**drawn) < 0.5
+    top, left, mirrored = (draw.repeat_interleave(images_per_draw)[:n][part] for draw in draws)
     if not crop:
         top, left = torch.full_like(top, (height - size) // 2), torch.full_like(left, (width - size) // 2)
     return top, left, mirrored if mirror else torch.zeros_like(mirrored)

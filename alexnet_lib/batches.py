@@ -73,15 +73,12 @@ class Batches:
             noise: False leaves the colours alone.
         """
         c, m = self.config, self.model
-        generator = Generator(self.device).manual_seed(mix(c.seed, step))
-        whole = images.new_empty(1).expand(self.size, *images.shape[1:])  # only its shape counts
-        draws = random_crops(
-            whole, m.image_size, generator, crop=c.random_crop, mirror=c.mirror, images_per_draw=c.images_per_draw
-        )
-        batch = cut(images, self.mean_image, m.image_size, *(draw[self.part] for draw in draws), m.pixel_std)
+        generator, shared = Generator(self.device).manual_seed(mix(c.seed, step)), {"whole": self.size, "part": self.part}
+        how = {"crop": c.random_crop, "mirror": c.mirror, "images_per_draw": c.images_per_draw}
+        crops = random_crops(images, m.image_size, generator, **how, **shared)
+        batch = cut(images, self.mean_image, m.image_size, *crops, m.pixel_std)
         if noise and c.colour_noise != "none":
             generator = Generator(self.device).manual_seed(mix(c.seed, step, -1))
-            shared = {"whole": self.size, "part": self.part}
             colour_noise(batch, self.axes, c.colour_noise, generator, sigma=c.colour_sigma, pixel_std=m.pixel_std, **shared)
         return batch.contiguous(memory_format=torch.channels_last if c.channels_last else torch.contiguous_format)
 

@@ -75,7 +75,7 @@ class ModelConfig:
     conv5: Conv | None
     conv6: Conv | None = None  # the pre-trained networks of table 2 have a sixth
     towers: int = 2
-    activation: str = "relu"  # "relu", "tanh", "sigmoid" or "identity"
+    activation: str = "relu"  # "relu", "tanh" or "sigmoid"
     norm: Norm = field(default_factory=Norm)
     within_norm: WithinNorm = field(default_factory=WithinNorm)
     pool: Pool = field(default_factory=Pool)
@@ -92,7 +92,7 @@ class ModelConfig:
 
     def __post_init__(self):
         check_types(self)
-        one_of("activation", self.activation, ("relu", "tanh", "sigmoid", "identity"))
+        one_of("activation", self.activation, ("relu", "tanh", "sigmoid"))
         one_of("norm.kind", self.norm.kind, ("sum", "average", "batch", "none"))
         one_of("dropout_on", self.dropout_on, ("outputs", "inputs"))
         one_of("dropout_scale", self.dropout_scale, ("test", "train"))

@@ -14,7 +14,7 @@ from .augment import centre_view, ten_views
 from .config import InputError, ModelConfig, one_of
 from .model import AlexNet
 from .system.memory import enough_memory
-from .system.processes import place
+from .system.processes import rank_and_world
 from .system.progress import bar
 
 VIEWS = {"centre": centre_view, "ten": ten_views}
@@ -65,7 +65,7 @@ def predict_by_views(
     most = "ten" if "ten" in views else "centre"
     if most == "ten":
         batch_size = max(1, min(batch_size, 2_000 * 32 * 32 // config.image_size**2))
-    rank, world = place() if shared else (0, 1)
+    rank, world = rank_and_world() if shared else (0, 1)
     first, last = len(dataset) * rank // world, len(dataset) * (rank + 1) // world
     probabilities = {kind: torch.zeros(len(dataset), config.classes) for kind in views}
     advice = f"evaluate fewer than {batch_size} images at a time, a smaller network, or on another device"

@@ -18,13 +18,13 @@ from torch.distributed import P2POp, batch_isend_irecv, irecv, isend
 class Message(NamedTuple):
     """A tensor that went from one tower to another, as noted by the sender or by the receiver."""
 
-    place: str  # the layer that reads it
+    layer: str  # the layer that reads it
     way: str  # "forward" or "backward"
     source: int
     target: int
     bytes: int
     began: float  # time.perf_counter() at this end, in s: ready to send or to receive
-    ended: float  # all that this tower exchanges at this place has gone through
+    ended: float  # all that this tower exchanges at this layer has gone through
 
 
 class Link:
@@ -39,7 +39,7 @@ class Link:
         self.tower, self.towers = distributed.get_rank(self.group), distributed.get_world_size(self.group)
         self.messages: list[Message] = []
 
-    def swap(self, place: str, way: str, outgoing: dict[int, Tensor], incoming: dict[int, Tensor]):
+    def swap(self, layer: str, way: str, outgoing: dict[int, Tensor], incoming: dict[int, Tensor]):
         """Sends outgoing[t] to tower t and fills incoming[t] with what tower t sends.
 
         All at once: if each tower sent before it received, they could wait for each other for ever.
@@ -48,9 +48,9 @@ class Link:
         self._move(outgoing, incoming)
         times = began, time.perf_counter()
         for t, x in outgoing.items():
-            self.messages.append(Message(place, way, self.tower, t, x.nbytes, *times))
+            self.messages.append(Message(layer, way, self.tower, t, x.nbytes, *times))
         for t, x in incoming.items():
-            self.messages.append(Message(place, way, t, self.tower, x.nbytes, *times))
+            self.messages.append(Message(layer, way, t, self.tower, x.nbytes, *times))
 
     def _move(self, outgoing: dict[int, Tensor], incoming: dict[int, Tensor]) -> None:
         moves = [P2POp(isend, x, group=self.group, group_peer=t) for t, x in outgoing.items()]
@@ -77,26 +77,26 @@ class _Read(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, own: Tensor, link: Link, place: str, readers: Sequence[int]) -> Tensor:
-        ctx.facts = link, place, readers, own.shape
+    def forward(ctx, own: Tensor, link: Link, layer: str, readers: Sequence[int]) -> Tensor:
+        ctx.facts = link, layer, readers, own.shape
         own, towers = own.contiguous(), range(link.towers)
         reads = link.tower in readers
         outgoing = {t: own for t in readers if t != link.tower}
         incoming = {t: torch.empty_like(own) for t in towers if reads and t != link.tower}
-        link.swap(place, "forward", outgoing, incoming)
+        link.swap(layer, "forward", outgoing, incoming)
         parts = incoming | {link.tower: own}
         return torch.cat([parts[t] for t in towers], 1) if reads else own.new_empty(len(own), 0)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor):
-        link, place, readers, shape = ctx.facts
+        link, layer, readers, shape = ctx.facts
         shares = gradient.chunk(link.towers, 1) if link.tower in readers else ()
         outgoing = {t: x.contiguous() for t, x in enumerate(shares) if t != link.tower}
         incoming = {t: gradient.new_empty(shape) for t in readers if t != link.tower}
-        link.swap(place, "backward", outgoing, incoming)
-        found = incoming | ({link.tower: shares[link.tower]} if shares else {})
-        return sum(found[t] for t in sorted(found)), None, None, None
+        link.swap(layer, "backward", outgoing, incoming)
+        parts = incoming | ({link.tower: shares[link.tower]} if shares else {})
+        return sum(parts[t] for t in sorted(parts)), None, None, None
 
 
 class Exchange(nn.Module):
@@ -105,21 +105,21 @@ class Exchange(nn.Module):
     A tower that does not read gets an empty tensor (N, 0), through which its gradient comes home.
     """
 
-    def __init__(self, link: Link, place: str, readers: Sequence[int]):
+    def __init__(self, link: Link, layer: str, readers: Sequence[int]):
         super().__init__()
-        self.link, self.place, self.readers = link, place, readers
+        self.link, self.layer, self.readers = link, layer, readers
 
     def forward(self, own: Tensor) -> Tensor:
-        return _Read.apply(own, self.link, self.place, self.readers)
+        return _Read.apply(own, self.link, self.layer, self.readers)
 
     def extra_repr(self) -> str:
-        return f"{self.place}, read by towers {list(self.readers)}"
+        return f"{self.layer}, read by towers {list(self.readers)}"
 
 
 def bytes_sent(messages: Iterable[Message], tower: int) -> dict[tuple[str, str], int]:
-    """Bytes by (place, way) of the messages that a tower sent."""
+    """Bytes by (layer, way) of the messages that a tower sent."""
     total = Counter()
     for m in messages:
         if m.source == tower:
-            total[m.place, m.way] += m.bytes
+            total[m.layer, m.way] += m.bytes
     return dict(total)

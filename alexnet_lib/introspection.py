@@ -1,17 +1,12 @@
-"""What the network has learned (section 6.1): kernels, their colour selectivity, hidden features and neighbours."""
-
-import os
-from pathlib import Path
+"""What the network has learned (section 6.1): kernels, their colour selectivity, hidden features and neighbours. Chapter 11
+looks at both; records keep the selectivity of every kernel, and the kernels beside them."""
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from .augment import centre_view
-from .config import InputError
 from .model import AlexNet
 
 
@@ -42,43 +37,17 @@ def selectivity_by_tower(model: AlexNet) -> list[list[float]]:
     return [[round(value, 4) for value in part.tolist()] for part in parts]
 
 
-def save_kernels(model: AlexNet, path: Path) -> Path:
-    """Writes the first layer's kernels in half precision, as "conv1" float16 (K, 3, S, S): 70 KB for the paper's network.
-
-    Raises InputError where the file cannot be written.
-    """
-    partial = path.with_suffix(f".partial-{os.getpid()}")  # each process of torchrun writes
-    try:
-        save_file({"conv1": kernels(model).half().contiguous()}, partial, metadata={"towers": str(model.config.towers)})
-        os.replace(partial, path)
-    except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
-        raise InputError(f"cannot write the kernels {path}: {error}") from error
-    return path
-
-
-def load_kernels(path: Path) -> Tensor:
-    """The kernels of a run from the file beside its record: float32 (K, 3, S, S), tower after tower.
-
-    Raises InputError where there is no such file, or none of kernels.
-    """
-    try:
-        return load_file(path)["conv1"].float()
-    except (OSError, SafetensorError, KeyError):
-        raise InputError(f"no kernels at {path}: python tools/kernels.py RUN_FOLDER saves them from a checkpoint") from None
-
-
 @torch.inference_mode()
 def hidden_features(model: AlexNet, dataset, batch_size: int = 500) -> np.ndarray:
     """The last hidden layer for the centre view of every image: float32 (N, units); 4096 units in the paper's network."""
     model.eval()
     device, config = next(model.parameters()).device, model.config
     mean_image = torch.from_numpy(dataset.mean_image).to(device)
-    found = []
+    features = []
     for start in range(0, len(dataset), batch_size):
-        images = torch.from_numpy(dataset.take(range(start, min(start + batch_size, len(dataset))))).to(device)
-        found.append(model.hidden(centre_view(images, mean_image, config.image_size, config.pixel_std)[0]).float().cpu())
-    return torch.cat(found).numpy()
+        images = torch.from_numpy(dataset.take(range(start, min(start + batch_size, len(dataset))))).to(device)  # (n, H, W, 3)
+        features.append(model.hidden(centre_view(images, mean_image, config.image_size, config.pixel_std)[0]).float().cpu())
+    return torch.cat(features).numpy()
 
 
 def pixel_features(dataset, side: int = 64, batch_size: int = 500) -> np.ndarray:
@@ -87,11 +56,11 @@ def pixel_features(dataset, side: int = 64, batch_size: int = 500) -> np.ndarray
     S is the images' own size, up to `side`; larger ones are averaged down to it, so that 10,000 images of 256 pixels
     take 0.5 GB and not 8. What distances between pixels see of a photograph is coarse anyway.
     """
-    found = []
+    pixels = []
     for start in range(0, len(dataset), batch_size):
         images = torch.from_numpy(dataset.take(range(start, min(start + batch_size, len(dataset))))).permute(0, 3, 1, 2) / 255
-        found.append((adaptive_avg_pool2d(images, side) if dataset.size > side else images).flatten(1))
-    return torch.cat(found).numpy()
+        pixels.append((adaptive_avg_pool2d(images, side) if dataset.size > side else images).flatten(1))
+    return torch.cat(pixels).numpy()
 
 
 def nearest(among: np.ndarray, of: np.ndarray, count: int = 5) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""The network: one definition, built from a ModelConfig."""
+"""The network of section 3: one definition, built from a ModelConfig. Preset paper has 60,965,224 weights and biases; preset
+torchvision gives torchvision's logits bit for bit (tests/test_model.py)."""
 
 import math
 
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from .config import InputError, ModelConfig
 from .layers import Dropout, LocalResponseNorm, TowerLinear, WithinMapNorm, conv_out, pool_out
 
-ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "identity": nn.Identity}
+ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 POOLING = {"pool": nn.MaxPool2d, "average_pool": nn.AvgPool2d}
 
 
@@ -26,6 +27,10 @@ class AlexNet(nn.Module):
         config: what to build.
         seed: of the initial weights; None draws them from torch's global generator.
 
+    Attributes:
+        paths: where each layer with weights is, by its name: {"conv1": "features.0", ..., "fc8": "classifier.6"}.
+        feature_shape: (maps, height, width) of what goes into the first fully connected layer.
+
     Raises:
         InputError: the maps shrink to nothing.
     """
@@ -33,7 +38,7 @@ class AlexNet(nn.Module):
     def __init__(self, config: ModelConfig, seed: int | None = None):
         super().__init__()
         self.config = config
-        self._places: dict[str, tuple[str, int]] = {}  # name of a layer with weights -> (sequence, index)
+        self.paths: dict[str, str] = {}
         with torch.random.fork_rng(devices=[], enabled=seed is not None):
             if seed is not None:
                 torch.manual_seed(seed)
@@ -43,8 +48,8 @@ class AlexNet(nn.Module):
                 self._initialise()
 
     def forward(self, images: Tensor) -> Tensor:
-        maps = self.features(images)  # (N, 256, 6, 6) in the paper's network
-        return self.classifier(maps.flatten(1))
+        x = self.features(images)  # (N, 256, 6, 6) in the paper's network
+        return self.classifier(x.flatten(1))
 
     def hidden(self, images: Tensor) -> Tensor:
         """The last hidden layer (section 6.1 compares images by it), shape (N, units); call eval() first."""
@@ -52,15 +57,15 @@ class AlexNet(nn.Module):
 
     def named_layers(self) -> dict[str, nn.Module]:
         """The layers with weights by name, in order: conv1 to conv5, then fc6, fc7, fc8."""
-        return {name: getattr(self, part)[i] for name, (part, i) in self._places.items()}
+        return {name: self.get_submodule(path) for name, path in self.paths.items()}
 
     def _convolutional_part(self) -> list[nn.Module]:
         config, size, maps, layers = self.config, self.config.image_size, 3, []
         for name, conv in config.convs:
             if conv.overhang:
                 layers.append(nn.ZeroPad2d((0, conv.overhang, 0, conv.overhang)))
-            reads_everything = conv.reads_all_towers or not self._places  # every kernel of the first layer sees the image
-            self._places[name] = ("features", len(layers))
+            reads_everything = conv.reads_all_towers or not self.paths  # every kernel of the first layer sees the image
+            self.paths[name] = f"features.{len(layers)}"
             groups = 1 if reads_everything else config.towers
             layers.append(nn.Conv2d(maps, conv.kernels, conv.size, conv.stride, conv.padding, groups=groups))
             maps, size = conv.kernels, conv_out(size, conv.size, conv.stride, conv.padding, conv.overhang)
@@ -96,12 +101,12 @@ class AlexNet(nn.Module):
         for units in config.hidden:
             dropout = [Dropout(config.dropout, config.dropout_scale)] if config.dropout else []
             layers += dropout if config.dropout_on == "inputs" else []
-            self._places[f"fc{number}"] = ("classifier", len(layers))
+            self.paths[f"fc{number}"] = f"classifier.{len(layers)}"
             layers.append(nn.Linear(inputs, units) if groups == 1 else TowerLinear(inputs, units, groups))
             layers += self._after("activation", units)
             layers += dropout if config.dropout_on == "outputs" else []
             inputs, number = units, number + 1
-        self._places[f"fc{number}"] = ("classifier", len(layers))
+        self.paths[f"fc{number}"] = f"classifier.{len(layers)}"
         layers.append(nn.Linear(inputs, config.classes))
         return layers
 

@@ -1,10 +1,11 @@
-"""The paper's update rule (section 5) and the schedules of the learning rate."""
+"""The paper's update rule (section 5) and the schedules of the learning rate. Chapter 8 takes the rule apart; results/schedules/
+has runs of two schedules."""
 
 import math
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .config import TrainConfig
 from .runs_2012 import RUNS, Run
@@ -37,6 +38,13 @@ class PaperSGD:
         for parameter in self.parameters.values():
             parameter.grad = None
 
+    def descend(self, loss: Tensor, rates: dict[str, float]) -> None:
+        """A whole step down a loss of one number: its gradients, then the update at these rates; see Rates.by_parameter."""
+        self.zero_grad()
+        loss.backward()
+        self.rates = rates
+        self.step()
+
     @torch.no_grad()
     def step(self) -> None:
         """One update of every parameter that has a gradient and a rate above 0."""
@@ -65,11 +73,9 @@ class Rates:
 
     def by_parameter(self, model: nn.Module) -> dict[str, float]:
         """The rate of each named parameter of an AlexNet."""
-        rates = {}
-        for layer, (part, index) in model._places.items():
-            default = (self.weights, self.weights if self.biases is None else self.biases)
-            weights, biases = self.layers.get(layer, default)
-            rates |= {f"{part}.{index}.weight": weights, f"{part}.{index}.bias": biases}
+        rates, default = {}, (self.weights, self.weights if self.biases is None else self.biases)
+        for layer, path in model.paths.items():
+            rates[f"{path}.weight"], rates[f"{path}.bias"] = self.layers.get(layer, default)
         return rates
 
 
@@ -78,7 +84,7 @@ class Schedule:
 
     "constant": config.lr. "plateau": divided by 10 when the validation error has not improved for config.patience
     validations, config.drops times in all (the paper did this by hand). "run_2012" and the other names of
-    recorded.RUNS: the epochs of the authors' recorded runs, in proportion to config.lr. "one_cycle": linear up to
+    runs_2012.RUNS: the epochs of the authors' recorded runs, in proportion to config.lr. "one_cycle": linear up to
     config.lr for a share config.warmup of the run, linear down to 0.
 
     With config.lr_batch every rate grows in proportion to the batch, as Goyal and others (2017) propose: config.lr is

@@ -3,7 +3,8 @@
 AlexNet holds all towers, and a layer that reads only its own tower is a grouped convolution there. Here each process of
 a torch.distributed group holds one tower and nothing of the others. A layer that reads all towers fetches their maps
 first, and on the way back sends each tower its share of the gradient. With the same weights the two give the same
-logits, gradients and steps; what crosses between the processes (exchange.py) is noted down message by message.
+logits, gradients and steps, to 9 digits in float64 (chapter 2, tests/test_towers.py). What crosses between the processes
+(exchange.py) is noted down message by message; results/towers/ has what each process held and sent.
 
 The 1000-way layer is whole and belongs to tower 0, as in the authors' source: the others send it their half of the last
 hidden layer. The paper draws it as one box and does not say where it lives.
@@ -11,8 +12,6 @@ hidden layer. The paper draws it as one box and does not say where it lives.
 
 import itertools
 import math
-import os
-import time
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -24,7 +23,6 @@ from .config import InputError, ModelConfig
 from .exchange import Exchange, Link, SilentLink
 from .layers import Dropout, LocalResponseNorm
 from .model import AlexNet
-from .optim import PaperSGD, Rates
 from .summary import layer_table
 
 
@@ -89,16 +87,15 @@ class Tower(AlexNet):
 
     def named_layers(self) -> dict[str, nn.Module]:
         """The layers with weights that this tower has, by name; the classifier is tower 0's."""
-        layers = {name: self.get_submodule(f"{part}.{index}") for name, (part, index) in self._places.items()}
-        return {name: layer for name, layer in layers.items() if hasattr(layer, "weight")}
+        return {name: layer for name, layer in super().named_layers().items() if hasattr(layer, "weight")}
 
     def _cut(self, part: str) -> nn.Sequential:
         """The tower's part of a sequence, under the same names, with exchanges between."""
-        names = {place: name for name, place in self._places.items()}
-        first, *_, classifier = self._places
+        names = {path: name for name, path in self.paths.items()}
+        first, *_, classifier = self.paths
         layers = OrderedDict()
         for index, layer in enumerate(getattr(self, part)):
-            name = names.get((part, index))
+            name = names.get(f"{part}.{index}")
             if name not in (None, first) and getattr(layer, "groups", 1) == 1:  # 1: reads everything
                 readers = range(1 if name == classifier else self.link.towers)
                 layers[f"into_{name}"] = Exchange(self.link, name, readers)
@@ -137,8 +134,8 @@ def loss(logits: Tensor, labels: Tensor) -> Tensor:
 def split_state(state: dict[str, Tensor], config: ModelConfig, tower: int) -> dict[str, Tensor]:
     """A tower's part of a state dict of AlexNet(config), or of velocities of the same names; see `join_states`."""
     with torch.device("meta"):
-        *_, (part, index) = AlexNet(config)._places.values()
-    whole = (f"{part}.{index}.weight", f"{part}.{index}.bias")
+        *_, path = AlexNet(config).paths.values()
+    whole = (f"{path}.weight", f"{path}.bias")
     mine = {name: x for name, x in state.items() if name not in whole or tower == 0}
     return {name: x if name in whole else x.chunk(config.towers)[tower] for name, x in mine.items()}
 
@@ -182,43 +179,3 @@ def bytes_per_pass(config: ModelConfig, batch: int, item: int = 4) -> dict[str, 
             part = math.prod(below.passes_on) // config.towers
             crossing[row.name] = readers * (config.towers - 1) * part * batch * item
     return crossing
-
-
-def train_steps(
-    group: distributed.ProcessGroup | None,
-    config: ModelConfig,
-    images: Tensor,
-    labels: Tensor,
-    steps: int = 1,
-    lr: float = 0.01,
-    seed: int = 0,
-) -> dict:
-    """Some steps of the paper's rule on one batch: as one tower of `group`, or as AlexNet in one process without a group.
-
-    The program of tests and pictures: it is the same for both, and what it gives back can be compared. The network has
-    the type of the images (N, 3, S, S).
-
-    Returns:
-        pid; of the first step logits, loss and gradients by name; steps, for each step when it began and ended
-        (time.perf_counter(), in s) and its messages; state, the state dict after the last step.
-    """
-    net = AlexNet(config, seed) if group is None else Tower(config, group, seed)
-    net.to(images.dtype).train()
-    optimiser = PaperSGD(net)
-    optimiser.rates = Rates(lr).by_parameter(net)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # every tower draws the same dropout masks
-        first, log = {}, []
-        for _ in range(steps):
-            began = time.perf_counter()
-            optimiser.zero_grad()
-            logits = net(images)
-            found = loss(logits, labels)
-            found.backward()
-            optimiser.step()
-            messages = [] if group is None else list(net.link.messages)
-            log.append({"began": began, "ended": time.perf_counter(), "messages": messages})
-            if not first:
-                first = {"logits": logits.detach(), "loss": found.item()}
-                first |= {"gradients": {name: p.grad for name, p in net.named_parameters()}}
-    return {"pid": os.getpid(), **first, "steps": log, "state": net.state_dict()}

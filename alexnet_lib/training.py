@@ -23,7 +23,7 @@ from .model import AlexNet
 from .optim import PaperSGD, Schedule
 from .system.files import sole_use
 from .system.memory import enough_memory
-from .system.processes import Stop, join_processes, pick_device, place, stop_requests
+from .system.processes import Stop, join_processes, pick_device, rank_and_world, stop_requests
 from .system.progress import bar
 
 FIRST_STEPS = 100  # whose losses are kept one by one: how a run starts says whether it is set up right
@@ -70,8 +70,8 @@ def fit(
 class Trainer:
     """The state of a run and the steps that change it. `fit` is the way to use it."""
 
-    def __init__(self, model, train_set, valid_set, config, run_dir, device=None, progress=True):
-        self.rank, self.world = place()
+    def __init__(self, model, train_set, valid_set, config, run_dir, device=None, progress=True, share=None):
+        self.rank, self.world = share or rank_and_world()  # (rank, world): of the processes that share each batch
         self.processes = self.world
         self.device = torch.device(pick_device(device))
         self.config, self.run_dir, self.train_set, self.valid_set = config, run_dir, train_set, valid_set
@@ -193,7 +193,7 @@ class Trainer:
             stop.at_once = not distributed.is_initialized()
             if stop.at_once and stop.is_set():
                 raise KeyboardInterrupt
-            return evaluate(self.model, self.valid_set, "centre", shared=True)
+            return evaluate(self.model, self.valid_set, "centre", shared=self.world > 1)
         except KeyboardInterrupt:
             stop.at_once = False
             self.save()

@@ -1,9 +1,12 @@
-"""What several tests share: a tiny network and training, and running the library in a process of its own."""
+"""What several tests share: a tiny network and training, a tree of pictures, the book's pages, and processes of their own."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+import yaml
+from PIL import Image
 
 from alexnet_lib import ModelConfig, TrainConfig
 
@@ -37,3 +40,24 @@ def run(*words: str, timeout: float = 300, **env: str) -> subprocess.CompletedPr
     """python -m alexnet_lib WORDS, with its output."""
     command = [sys.executable, "-m", "alexnet_lib", *map(str, words)]
     return subprocess.run(command, cwd=ROOT, env=os.environ | env, capture_output=True, text=True, timeout=timeout)
+
+
+def is_running(process: int) -> bool:
+    """Whether there is such a process, and no mere entry that its parent has not read yet."""
+    listed = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True).stdout.strip()
+    return bool(listed) and not listed.startswith("Z")
+
+
+def make_tree(folder, parts=("train/a", "train/b", "val/a", "val/b"), count=4, size=(40, 30)):
+    """A folder tree of plain pictures; returns the folder."""
+    for number, part in enumerate(parts):
+        (folder / part).mkdir(parents=True)
+        for i in range(count):
+            Image.new("RGB", size, (number * 60, i * 20 % 256, 90)).save(folder / part / f"{i}.png")
+    return folder
+
+
+def listed() -> list[str]:
+    """The book's pages and notebooks, in its order."""
+    toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
+    return [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]

@@ -78,13 +78,12 @@ def test_evaluation_counts_every_image_once_over_all_processes(photos10, monkeyp
         numbers.copy_(sum(sent))
 
     monkeypatch.setattr(evaluation.distributed, "all_reduce", all_reduce)
-    monkeypatch.setenv("WORLD_SIZE", str(world))
     for rank in reversed(range(world)):  # the first one may get nothing
-        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setattr(evaluation, "rank_and_world", lambda rank=rank: (rank, world))
         found = evaluate(net, few, "centre", shared=True)
     assert len(sent) == (world if world > 1 else 0) and sorted(taken) == list(range(count))
     assert found == pytest.approx(error_rates(alone, torch.from_numpy(few.labels))) and found["count"] == count
 
 
 def test_mix_is_the_same_everywhere():
-    assert mix(0, 1) != mix(1, 0) and mix(0, 1) == mix(0, 1) and 0 <= mix(2**40, -3) < 2**63
+    assert [mix(0, 1), mix(1, 0), mix(2**40, -3)] == [2918264622725855778, 3717377837946358015, 269883235519703761]

@@ -3,9 +3,8 @@
 import re
 from html.parser import HTMLParser
 
-import diagram
-import yaml
-from helpers import ROOT
+import draw_network
+from helpers import ROOT, listed
 
 from alexnet_lib import ModelConfig, presets
 from alexnet_lib.book.diagram import overview
@@ -15,11 +14,6 @@ from alexnet_lib.evidence import claims
 LOADED = {"src", "srcset", "poster"}
 LOADED_LINKS = {"stylesheet", "icon", "shortcut icon", "preload", "modulepreload", "preconnect", "dns-prefetch"}
 ADDRESS = re.compile(r"(https?:)?//")
-
-
-def listed() -> list[str]:
-    toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
-    return [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
 
 
 def test_every_page_and_notebook_is_there(book):
@@ -73,7 +67,7 @@ def test_every_picture_of_the_book_has_words_in_its_place(book):
 
 
 def test_the_first_picture_is_drawn_from_the_preset():
-    assert diagram.FILE.read_text() == overview(ModelConfig.preset("paper"))
+    assert draw_network.FILE.read_text() == overview(ModelConfig.preset("paper"))
 
 
 def test_the_claims_page_has_every_claim_and_its_rule(book):

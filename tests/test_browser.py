@@ -2,19 +2,19 @@
 
 import os
 
-import pages
+import browser
 import pytest
+from helpers import listed
 from PIL import Image
-from test_book import listed
 
 pytestmark = pytest.mark.skipif(
-    not pages.browser() and "REQUIRE_BROWSER" not in os.environ, reason="chromium is not installed; .ci/run requires it"
+    not browser.browser() and "REQUIRE_BROWSER" not in os.environ, reason="chromium is not installed; .ci/run requires it"
 )
 
 
 @pytest.mark.parametrize("name", listed())
 def test_a_page_asks_for_nothing_and_shows_everything(book, name):
-    document, asked = pages.load(book / f"{name}.html")
+    document, asked = browser.load(book / f"{name}.html")
     assert not asked
     assert document.count("<h1") >= 1 and "Traceback" not in document
     formulas = document.count('class="math ')
@@ -27,7 +27,7 @@ def test_a_request_would_be_seen(tmp_path):
         <script>fetch("https://example.org/c")</script>
         <style>@font-face {font-family: x; src: url(https://example.org/d)} p {font-family: x}</style><p>text</p>"""
     )
-    asked = pages.load(tmp_path / "page.html")[1]
+    asked = browser.load(tmp_path / "page.html")[1]
     assert asked == {
         "https://example.org/a.png",
         "http://example.org/b.js",
@@ -36,7 +36,7 @@ def test_a_request_would_be_seen(tmp_path):
 
 
 def test_the_book_has_mathematics_and_it_is_drawn_with_its_own_fonts(book):
-    missing = pages.evaluate(
+    missing = browser.evaluate(
         book / "book" / "glossary.html",
         """async w => { await w.MathJax.startup.promise; await w.document.fonts.ready;
             return [w.document.querySelectorAll("mjx-container").length,
@@ -55,7 +55,7 @@ def narrow(book) -> dict[str, list]:
         w.document.documentElement.dataset.theme = "dark";
         const pictures = [...w.document.querySelectorAll(".cell_output img, figure img")].map(p => w.getComputedStyle(p));
         return [width, pictures.map(s => s.backgroundColor + " " + s.filter)]; }"""
-    return {name: pages.evaluate(book / f"{name}.html", function, width=390) for name in listed()}
+    return {name: browser.evaluate(book / f"{name}.html", function, width=390) for name in listed()}
 
 
 def test_a_narrow_screen_needs_no_scrolling_sideways(narrow):
@@ -69,6 +69,6 @@ def test_pictures_keep_their_light_card_in_the_dark_theme(narrow):
 def test_both_themes_follow_the_reader_s_system(book, tmp_path):
     brightness = {}
     for dark in (False, True):
-        pages.screenshot(book / "book" / "intro.html", tmp_path / "page.png", dark, height=1000)
+        browser.screenshot(book / "book" / "intro.html", tmp_path / "page.png", dark, height=1000)
         brightness[dark] = Image.open(tmp_path / "page.png").convert("L").resize((1, 1)).getpixel((0, 0))
     assert brightness[False] > 180 and brightness[True] < 90

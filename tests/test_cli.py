@@ -3,8 +3,7 @@
 import json
 
 import pytest
-from helpers import ROOT, run, settings
-from test_sources import make_tree
+from helpers import ROOT, make_tree, run, settings
 
 SHORT = settings(epochs=1, batch_size=20, limit=60, holdout=0)
 

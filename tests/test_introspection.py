@@ -8,6 +8,7 @@ import torch
 from helpers import tiny_model
 
 from alexnet_lib import AlexNet, InputError, introspection
+from alexnet_lib.evidence.kernels import load_kernels, save_kernels
 
 
 def images_of(array: np.ndarray) -> SimpleNamespace:
@@ -64,8 +65,8 @@ def test_neighbours(photos10):
 
 def test_kernels_are_kept_and_read_back(tmp_path):
     net = AlexNet(tiny_model(), seed=0)
-    path = introspection.save_kernels(net, tmp_path / "a-seed0.kernels.safetensors")
-    found, exact = introspection.load_kernels(path), introspection.kernels(net)
+    path = save_kernels(net, tmp_path / "a-seed0.kernels.safetensors")
+    found, exact = load_kernels(path), introspection.kernels(net)
     assert found.dtype == torch.float32 and torch.allclose(found, exact, rtol=1e-3, atol=1e-7) and not torch.equal(found, exact)
     assert path.stat().st_size < 2 * exact.numel() + 500
     by_tower = introspection.selectivity_by_tower(net)
@@ -73,6 +74,6 @@ def test_kernels_are_kept_and_read_back(tmp_path):
     flat = [value for tower in by_tower for value in tower]
     assert flat == pytest.approx(introspection.colour_selectivity(exact).tolist(), abs=1e-4)
     with pytest.raises(InputError, match="no kernels at"):
-        introspection.load_kernels(tmp_path / "b-seed0.kernels.safetensors")
+        load_kernels(tmp_path / "b-seed0.kernels.safetensors")
     with pytest.raises(InputError, match="cannot write"):
-        introspection.save_kernels(net, tmp_path / "absent" / "x.kernels.safetensors")
+        save_kernels(net, path / "x.kernels.safetensors")  # a folder's name that is a file's

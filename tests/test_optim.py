@@ -103,8 +103,8 @@ def test_run_2012():
 
     def named(epoch):
         by_name, rates = schedule.rates(epoch).by_parameter(net), {}
-        for layer, (part, i) in net._places.items():
-            rates[layer] = by_name[f"{part}.{i}.weight"], by_name[f"{part}.{i}.bias"]
+        for layer, path in net.paths.items():
+            rates[layer] = by_name[f"{path}.weight"], by_name[f"{path}.bias"]
         return rates
 
     assert named(10) == {n: (0.01, 0.02) for n in net.named_layers()}

@@ -12,9 +12,8 @@ import time
 
 import numpy as np
 import pytest
-from helpers import ROOT, run
+from helpers import ROOT, make_tree, run
 from PIL import Image
-from test_sources import make_tree
 
 from alexnet_lib import InputError, open_dataset
 from alexnet_lib.data import images, packing, sources

@@ -11,6 +11,7 @@ from helpers import ROOT
 
 from alexnet_lib import InputError, ModelConfig, TrainConfig, introspection
 from alexnet_lib.evidence import records
+from alexnet_lib.evidence.kernels import load_kernels
 
 
 def test_records_are_read_back_or_refused(tmp_path):
@@ -40,7 +41,7 @@ def test_committed_kernels_are_those_of_their_records():
     assert found
     for path in found:
         record = records.read(path.with_name(path.name.replace(".kernels.safetensors", ".json")))
-        weights = introspection.load_kernels(path)
+        weights = load_kernels(path)
         conv1, towers = record["model"]["conv1"], record["model"]["towers"]
         assert weights.shape == (conv1["kernels"], 3, conv1["size"], conv1["size"])
         parts = introspection.colour_selectivity(weights).chunk(towers)

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from helpers import make_tree
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -20,15 +21,6 @@ from alexnet_lib.data import download, sources
 CONTENT = bytes(np.random.default_rng(0).integers(0, 256, 3_000_000, dtype=np.uint8))
 MD5 = hashlib.md5(CONTENT).hexdigest()
 PHOTOS10_SHA256 = "724ad5c9cd55abe00286b7b62f47838c9546f0b2c9453dbabe6497dbba6b9707"
-
-
-def make_tree(folder, parts=("train/a", "train/b", "val/a", "val/b"), count=4, size=(40, 30)):
-    """A folder tree of plain pictures; returns the folder."""
-    for number, part in enumerate(parts):
-        (folder / part).mkdir(parents=True)
-        for i in range(count):
-            Image.new("RGB", size, (number * 60, i * 20 % 256, 90)).save(folder / part / f"{i}.png")
-    return folder
 
 
 def one_line(error) -> str:

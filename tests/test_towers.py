@@ -8,19 +8,20 @@ import time
 import pytest
 import torch
 from helpers import tiny_model
+from measure_towers import measure, on_the_wire
 from torch import distributed
 from torch.distributed.device_mesh import init_device_mesh
 from torch.nn.functional import cross_entropy
-from towers import measure, on_the_wire
 
 from alexnet_lib import AlexNet, InputError, ModelConfig
+from alexnet_lib.book.side_by_side import train_steps
 from alexnet_lib.evaluation import predict
 from alexnet_lib.exchange import bytes_sent
 from alexnet_lib.layers import Dropout
 from alexnet_lib.optim import PaperSGD, Rates
 from alexnet_lib.summary import training_memory
 from alexnet_lib.system.processes import run_in_processes
-from alexnet_lib.towers import Tower, bytes_per_pass, join_states, loss, split_state, train_steps, without_storage
+from alexnet_lib.towers import Tower, bytes_per_pass, join_states, loss, split_state, without_storage
 
 MODELS = {name: ModelConfig.preset(name) for name in ("small", "paper", "code_2012", "no_communication")}
 MODELS |= {
@@ -102,16 +103,16 @@ def test_the_bytes_that_cross_are_those_of_the_formula(two, case):
     assert len(two[case][0]["steps"]) == CASES[case][2]
     expected = bytes_per_pass(MODELS[model], count, dtype.itemsize)
     sent = [bytes_sent(log, t) for t, log in enumerate(logs)]
-    for place, total in expected.items():
-        forward, backward = ([s.get((place, way), 0) for s in sent] for way in ("forward", "backward"))
+    for layer, total in expected.items():
+        forward, backward = ([s.get((layer, way), 0) for s in sent] for way in ("forward", "backward"))
         assert sum(forward) == sum(backward) == total > 0
-        last = place == list(expected)[-1]
+        last = layer == list(expected)[-1]
         assert forward == ([0, total] if last else [total // 2] * 2) and backward == forward[::-1]
-    assert {place for s in sent for place, _ in s} == set(expected)
+    assert {layer for s in sent for layer, _ in s} == set(expected)
     # what one sent the other received; first all the way up, then down again
     assert {m[:5] for m in logs[0]} == {m[:5] for m in logs[1]}
-    places = list(dict.fromkeys((m.place, m.way) for m in logs[0]))
-    assert places == [(p, "forward") for p in expected] + [(p, "backward") for p in reversed(expected)]
+    layers = list(dict.fromkeys((m.layer, m.way) for m in logs[0]))
+    assert layers == [(p, "forward") for p in expected] + [(p, "backward") for p in reversed(expected)]
     assert all(m.began <= m.ended for log in logs for m in log)
 
 
@@ -197,13 +198,10 @@ PLAIN, DROPPED = tiny_model(dropout=0.0), tiny_model(dropout=0.5)
 def three_steps(net: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> dict[str, dict]:
     """The gradients of the third step, and the parameters after it."""
     tower = getattr(net, "module", net)
-    optimiser = PaperSGD(tower)
-    optimiser.rates = Rates(0.01).by_parameter(tower)
+    optimiser, rates = PaperSGD(tower), Rates(0.01).by_parameter(tower)
     torch.manual_seed(4)  # everyone draws the same dropout masks
     for _ in range(3):
-        optimiser.zero_grad()
-        loss(net(images), labels).backward()
-        optimiser.step()
+        optimiser.descend(loss(net(images), labels), rates)
     return {"gradients": {name: p.grad for name, p in tower.named_parameters()}, "state": tower.state_dict()}
 
 
@@ -241,8 +239,8 @@ def test_towers_are_the_ranks_of_their_group():
     joined = join_states([t["state"] for t in towers])
     assert max(distance(joined[name], x) for name, x in right["state"].items()) < 1e-9
     sent = [bytes_sent(t["steps"][0]["messages"], i) for i, t in enumerate(towers)]
-    for place, total in bytes_per_pass(THREE, 4, 8).items():
-        assert sum(s.get((place, "forward"), 0) for s in sent) == sum(s.get((place, "backward"), 0) for s in sent) == total
+    for layer, total in bytes_per_pass(THREE, 4, 8).items():
+        assert sum(s.get((layer, "forward"), 0) for s in sent) == sum(s.get((layer, "backward"), 0) for s in sent) == total
     alone, same = found[0]["alone"], train_steps(None, ModelConfig.preset("small", towers=1), *batch(SMALL, 4, torch.float32))
     assert torch.equal(alone["logits"], same["logits"]) and not alone["steps"][0]["messages"]
 
@@ -267,7 +265,7 @@ def test_a_process_that_ends_takes_the_other_with_it(kind, words):
 
 
 def test_a_process_that_hangs_is_ended():
-    with pytest.raises(TimeoutError, match="not done after 2 s"):
+    with pytest.raises(RuntimeError, match=r"process 0 failed(.|\n)*Timed out"):
         run_in_processes(trouble, "hangs", timeout=2)
     assert not multiprocessing.active_children()
 
@@ -292,7 +290,7 @@ def test_what_a_process_holds_and_sends_is_what_was_worked_out(scheme):
     assert [row["rank"] for row in rows] == [0, 1]
     for row in rows:
         assert row["sent"] == row["formula"] > 0
-        assert row["estimate"] == pytest.approx(row["peak"], rel=0.3)  # scratch space is a part of so small a network
+        assert row["estimate"] == pytest.approx(row["peak"], rel=0.15)
     sent = sum(row["sent"] for row in rows)
     if on_the_wire():  # others may talk meanwhile
         assert rows[0]["wire"] > sent
@@ -310,7 +308,7 @@ def test_memory_is_estimated_without_allocating():
     parameters, kept = kernels + classifier, maps  # the maps after the activation, once, though two layers need them
     assert found == {
         "parameters": parameters, "gradients": parameters, "velocity": parameters, "image": image, "kept": kept,
-        "passing": 2 * maps, "peak": 3 * parameters - kernels + image + kept + 2 * maps,
+        "passing": 2 * maps, "scratch": 0, "peak": 3 * parameters - kernels + image + kept + 2 * maps,
     }  # fmt: skip
     whole, *towers = (training_memory(without_storage(MODELS["paper"], tower), 128) for tower in (None, 0, 1))
     assert whole["parameters"] == sum(tower["parameters"] for tower in towers)

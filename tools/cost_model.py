@@ -98,12 +98,12 @@ def operations(config: ModelConfig) -> list[Operation]:
         net = AlexNet(config)
         data = torch.empty(1, 3, config.image_size, config.image_size)
         names = {id(layer): name for name, layer in net.named_layers().items()}
-        found, layer = [], "image"
+        work, layer = [], "image"
         for module in [*net.features, nn.Flatten(), *net.classifier]:
             inputs, data = data, module(data)
             layer = names.get(id(module), layer)
-            found += _operations(layer, module, inputs.numel(), data.numel(), first=layer == next(iter(names.values())))
-    return found
+            work += _operations(layer, module, inputs.numel(), data.numel(), first=layer == next(iter(names.values())))
+    return work
 
 
 def _operations(layer: str, module: nn.Module, inputs: int, outputs: int, first: bool) -> Iterable[Operation]:
@@ -131,10 +131,10 @@ def _operations(layer: str, module: nn.Module, inputs: int, outputs: int, first:
             yield Operation(layer, MEMORY, "backward", outputs, inputs + 2 * outputs)
 
 
-def totals(found: Iterable[Operation]) -> tuple[float, float]:
+def totals(work: Iterable[Operation]) -> tuple[float, float]:
     """(FLOP, numbers moved) an image, without what a step moves whatever its batch."""
-    found = list(found)
-    return sum(o.flop for o in found), sum(o.numbers for o in found)
+    work = list(work)
+    return sum(o.flop for o in work), sum(o.numbers for o in work)
 
 
 def image_flop(config: ModelConfig) -> float:
@@ -180,11 +180,10 @@ def step(config: ModelConfig, machine: Machine, batch: float, cards: int = 1, sc
         raise ValueError(f"scheme is data, towers or mixed, not {scheme!r}")
     if scheme == "towers" and (config.towers != 2 or cards % 2):
         raise ValueError(f"pairs of cards and two towers are needed, not {cards} cards and {config.towers} towers")
-    found = operations(config)
     replicas = cards // 2 if scheme == "towers" else cards
     images, work = batch / replicas, {"forward": 0.0, "backward": 0.0, "update": 0.0}
     reduced, exchange = 0.0, 0.0
-    for each in found:
+    for each in operations(config):
         here = each
         if scheme == "towers":
             here = replace(each, flop=each.flop / 2, numbers=each.numbers / 2, fixed=each.fixed / 2)

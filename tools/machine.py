@@ -23,7 +23,7 @@ from torch.nn.functional import cross_entropy
 from alexnet_lib import AlexNet, LocalResponseNorm, ModelConfig
 from alexnet_lib.augment import colour_noise, cut, random_crops
 from alexnet_lib.evidence import records
-from alexnet_lib.optim import PaperSGD
+from alexnet_lib.optim import PaperSGD, Rates
 from alexnet_lib.system.memory import keep_pages
 from alexnet_lib.system.progress import bar
 
@@ -111,15 +111,8 @@ def measured(config: ModelConfig, batch: int = BATCH) -> float:
     """Images per second of training steps as they are: forward, backward, update."""
     net = AlexNet(config, seed=0)
     images, labels = torch.randn(batch, 3, config.image_size, config.image_size) * 50, torch.zeros(batch, dtype=torch.long)
-    optimiser = PaperSGD(net)
-    optimiser.rates = dict.fromkeys(optimiser.parameters, 1e-6)
-
-    def one() -> None:
-        optimiser.zero_grad()
-        cross_entropy(net(images), labels).backward()
-        optimiser.step()
-
-    return batch / seconds(one)
+    optimiser, rates = PaperSGD(net), Rates(1e-6).by_parameter(net)
+    return batch / seconds(lambda: optimiser.descend(cross_entropy(net(images), labels), rates))
 
 
 def input_rate(images: int = 64) -> float:

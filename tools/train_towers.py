@@ -7,7 +7,6 @@ It is `python -m alexnet_lib train` by other means: the same images, masks and s
 """
 
 import argparse
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from alexnet_lib.config import merge
 from alexnet_lib.evaluation import evaluate
 from alexnet_lib.evidence import records
 from alexnet_lib.system.memory import keep_pages
-from alexnet_lib.system.processes import join_processes, pick_device, stop_as_by_ctrl_c
+from alexnet_lib.system.processes import join_processes, pick_device, rank_and_world, stop_as_by_ctrl_c
 from alexnet_lib.towers import Tower, gather_states, split_state
 from alexnet_lib.training import Trainer
 
@@ -51,7 +50,8 @@ class TowerTrainer(Trainer):
     def __init__(self, model: Tower, train_set, valid_set, config: TrainConfig, run_dir: Path, device=None, progress=True):
         if config.compile:
             raise InputError("towers in processes of their own are not compiled: set train.compile=false")
-        super().__init__(model, train_set, valid_set, config, run_dir, device, progress and model.link.tower == 0)
+        progress = progress and model.link.tower == 0
+        super().__init__(model, train_set, valid_set, config, run_dir, device, progress, share=(0, 1))  # all see every image
         self.network, self.rank = Answered(model), model.link.tower
 
     def tensors(self) -> dict[str, Tensor]:
@@ -101,9 +101,10 @@ def main() -> int:
     asked = parser.parse_args()
     keep_pages()
     stop_as_by_ctrl_c()
-    rank = int(os.environ.get("RANK", 0))
+    rank = 0
     try:
-        train(asked, rank)
+        rank, world = rank_and_world()
+        train(asked, rank, world)
     except InputError as error:
         if rank == 0:
             print(f"error: {error}", file=sys.stderr)
@@ -115,17 +116,15 @@ def main() -> int:
     return 0
 
 
-def train(asked: argparse.Namespace, rank: int) -> None:
+def train(asked: argparse.Namespace, rank: int, world: int) -> None:
     """Everything from the command line to the printed error rates."""
     model, config = presets.profile(asked.preset)
     data = {"data": asked.data} if asked.data else {}
     model, config = overridden(model, merge(config, {"seed": asked.seed} | data), asked.set)
-    if "RANK" not in os.environ:
+    if world != model.towers:
         raise InputError(f"start it with torchrun --nproc-per-node {model.towers}, one process for each tower")
     device = torch.device(pick_device(asked.device))
     join_processes(device)
-    for name in ("RANK", "WORLD_SIZE"):  # to the training loop, which would share the batch among processes, we are one
-        del os.environ[name]
     if rank == 0:
         open_dataset(config.data, "train")  # fetched and packed once
     distributed.barrier()

@@ -1,1 +1,2 @@
-"""What the notebooks share: how a chapter begins and ends, figures, the drawing of the network. Nothing imports it but them."""
+"""What the notebooks share: how a chapter begins and ends, figures, the drawing of the network, the program
+that they run in several processes. Nothing imports it but them and the tests."""

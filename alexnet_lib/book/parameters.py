@@ -1,6 +1,5 @@
 """The parameters of a notebook that trains: checked by name and type before anything runs, since papermill only warns."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -28,16 +27,6 @@ class Settings:
     run_dir: Path
     record: bool
     devices: int
-
-    @property
-    def words(self) -> list[str]:
-        """What follows `python -m alexnet_lib` for the same training, without the evaluation."""
-        train = self.changed["train"] | {"seed": self.train.seed, "data": self.train.data}
-        fields = [("model", name, value) for name, value in self.changed["model"].items()]
-        fields += [("train", name, value) for name, value in train.items()]
-        settings = [f"{part}.{name}={json.dumps(value)}" for part, name, value in fields]
-        words = ["train", "--preset", self.profile, "--run-dir", str(self.run_dir), "--fit-only"]
-        return words + [word for setting in settings for word in ("--set", setting)]
 
 
 def settle(namespace: dict, experiment: str) -> Settings:

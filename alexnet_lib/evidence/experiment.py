@@ -5,16 +5,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from .. import introspection, presets
 from ..batches import split_holdout
 from ..config import InputError, ModelConfig, TrainConfig
 from ..data.dataset import open_dataset
-from ..evaluation import check_fits, predict
+from ..evaluation import check_fits, predict_by_views
 from ..model import AlexNet
-from ..system.processes import place
+from ..system.processes import rank_and_world, run_in_processes
 from ..system.strict import merge, one_of
 from ..training import Result, fit
 from . import records
+from .kernels import save_kernels
 from .metrics import final_metrics, learned_metrics, scaled_metrics
 from .plans import plans
 
@@ -48,10 +51,10 @@ def run(
     net, result, sets = train_network(model, train, run_dir, device=device, keep_classes=keep_classes)
     if not test:
         sets["test"] = None
-    first, ten = place()[0] == 0, {}
-    if sets["test"] is not None:  # once, in one process: figures, outcomes and probabilities follow from it
-        ten = {"test": predict(net, sets["test"], "ten", progress=True) if first else None}
-    metrics = final_metrics(net, result, ten, **sets)
+    first, seen = rank_and_world()[0] == 0, {}
+    if sets["test"] is not None:  # once: figures, outcomes and probabilities follow from it
+        seen["test"] = predict_by_views(net, sets["test"], progress=True, shared=True)
+    metrics = final_metrics(net, result, seen, **sets)
     if first:
         metrics |= learned_metrics(net, sets["train"], sets["test"])
     if first and sets["test"] is not None and not net.config.dropout and net.config.hidden:
@@ -68,10 +71,10 @@ def run(
     record["colour_selectivity"] = introspection.selectivity_by_tower(net)
     path = run_dir / "record.json"
     if first:
-        introspection.save_kernels(net, records.kernels_path(path))
+        save_kernels(net, records.kernels_path(path))
         if sets["test"] is not None:
-            record["outcomes"] = records.outcomes(ten["test"], sets["test"].labels)
-            records.save_probabilities(ten["test"].half(), path)
+            record["outcomes"] = records.outcomes(seen["test"]["ten"], sets["test"].labels)
+            records.save_probabilities(seen["test"]["ten"].half(), path)
         path = records.write(record, path)
     return record, path
 
@@ -87,6 +90,18 @@ def train_network(
         check_fits(model, sets["test"])  # rather now than after the training
     net = AlexNet(model, seed=train.seed)
     return net, fit(net, sets["train"], sets["valid"], train, run_dir, device=device), sets
+
+
+def train_in_processes(model: ModelConfig, train: TrainConfig, run_dir: Path, processes: int) -> None:
+    """Trains `model`, as it is, in so many new processes of this machine, one a GPU where there are enough, and shows their
+    progress. They leave the run's checkpoints: fit() then finds the run finished. Raises as run_in_processes."""
+    backend = "nccl" if torch.cuda.device_count() >= processes else "gloo"
+    options = {"processes": processes, "backend": backend, "timeout": 1800, "restarts": 1, "follow": True}
+    run_in_processes(_train_among, model, train, run_dir, **options)
+
+
+def _train_among(group, model: ModelConfig, train: TrainConfig, run_dir: Path) -> None:
+    train_network(model, train, run_dir, keep_classes=True)
 
 
 def open_sets(train: TrainConfig) -> dict:
@@ -169,7 +184,7 @@ def measure(
             continue
         run_dir = records.runs_root() / experiment / f"{arm.name}-seed{seed}"
         done, path = run(model, train, run_dir, experiment=experiment, arm=arm.name, device=device, test=arm.test)
-        if record and place()[0] == 0:
+        if record and rank_and_world()[0] == 0:
             records.publish(done, path)
         yield arm, seed, done
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .. import introspection
 from ..augment import centre_view, cut
-from ..evaluation import error_rates, evaluate
+from ..evaluation import error_rates, evaluate, predict_by_views
 from ..model import AlexNet
 from ..training import Result
 
@@ -21,7 +21,7 @@ LAMPS = {"warm": (1.2, 1.0, 0.8), "cool": (0.8, 1.0, 1.2)}  # what each channel 
 
 
 def final_metrics(
-    net: AlexNet, result: Result | None, probabilities: dict[str, Tensor | None] | None = None, **sets
+    net: AlexNet, result: Result | None, seen: dict[str, dict[str, Tensor]] | None = None, **sets
 ) -> dict[str, float]:
     """Errors on every given set that is not None, by ten views and by the centre: {role}_top1_error and so on.
 
@@ -29,24 +29,19 @@ def final_metrics(
     epoch's own figures, measured while dropout and crops are on, are last_epoch_train_loss and last_epoch_train_error.
 
     Args:
-        probabilities: by role, what `predict` gave for ten views of a set, where that is known already; None where
-            another process knows it.
+        seen: by role, what `predict_by_views` gave for a set, where that is known already.
     """
     metrics = {"chance_error": 100 * (1 - 1 / net.config.classes)}
     if result is not None and result.curve:
         metrics |= {f"last_epoch_{key}": result.curve[-1][key] for key in ("train_loss", "train_error")}
     given = {role: dataset for role, dataset in sets.items() if dataset is not None}
     for role, dataset in given.items():
-        beside = role == "train" and len(given) > 1
         if role == "train":
             dataset = dataset.subset(spread(len(dataset), AMONG))
-        for views, prefix in (("centre", "centre_"), *(() if beside else (("ten", ""),))):
-            if views == "ten" and role in (probabilities or {}):
-                if probabilities[role] is None:
-                    continue
-                rates = error_rates(probabilities[role], torch.as_tensor(dataset.labels))
-            else:
-                rates = evaluate(net, dataset, views, progress=views == "ten", shared=True)
+        kinds = ("centre",) if role == "train" and len(given) > 1 else ("centre", "ten")
+        probabilities = (seen or {}).get(role) or predict_by_views(net, dataset, kinds, progress="ten" in kinds, shared=True)
+        for kind in kinds:
+            rates, prefix = error_rates(probabilities[kind], torch.as_tensor(dataset.labels)), "centre_" * (kind == "centre")
             metrics |= {f"{role}_{prefix}{key}": rates[key] for key in ("top1_error", "top5_error", "loss")}
     return metrics
 

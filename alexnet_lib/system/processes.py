@@ -1,22 +1,23 @@
-"""The process that trains among others: its device, its group, and the signals that ask it to stop; and a function run in
-several processes of this machine, or a command."""
+"""The process that trains among others: its device, its rank, and the signals that ask it to stop; and a function that runs
+in several new processes of this machine, through torch's own launcher."""
 
+import logging
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
-from multiprocessing import connection
 from pathlib import Path
 
 import torch
 
-from .progress import relay
+from .progress import following
 from .strict import InputError
 
 STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has two
@@ -26,6 +27,10 @@ class Stop(threading.Event):
     """A request to stop, which the first signal sets. While `at_once`, nothing is being written, and it stops right there."""
 
     at_once = False
+
+
+LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets in each of its processes
+UNGUARDED = 64  # exit status of a new process that finds itself about to start processes of its own
 
 
 @contextmanager
@@ -70,9 +75,23 @@ def pick_device(name: str | None = None) -> str:
     return name
 
 
-def place() -> tuple[int, int]:
-    """(rank, processes): which of those that torchrun started this is; (0, 1) where it started none."""
-    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+def rank_and_world() -> tuple[int, int]:
+    """(rank, processes): which of those that torchrun started this is; (0, 1) where it started none.
+
+    Raises InputError where the environment has a part of what torchrun sets, or what it never sets: left over, or set by
+    hand, it would make a run that shares its batches with nobody, or one that writes nothing.
+    """
+    given = [name for name in LAUNCHER if name in os.environ]
+    if not {"RANK", "WORLD_SIZE", "LOCAL_RANK"} & set(given):
+        return 0, 1
+    if absent := [name for name in LAUNCHER if name not in given]:
+        raise InputError(
+            f"the environment has {', '.join(given)} and not {', '.join(absent)}: start with torchrun, or unset {' '.join(given)}"
+        )
+    rank, world = os.environ["RANK"], os.environ["WORLD_SIZE"]
+    if not (rank.isdecimal() and world.isdecimal() and int(rank) < int(world)):
+        raise InputError(f"RANK={rank} and WORLD_SIZE={world} are not of torchrun: unset {' '.join(given)}")
+    return int(rank), int(world)
 
 
 def join_processes(device: torch.device) -> None:
@@ -83,100 +102,122 @@ def join_processes(device: torch.device) -> None:
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
 
-def torchrun(words: Sequence[str], processes: int) -> None:
-    """Runs `torchrun --nproc-per-node PROCESSES -m alexnet_lib WORDS` and shows here what it shows of its progress.
-
-    Ctrl-C is handed on: the processes finish their step and write a checkpoint first.
-
-    Raises:
-        InputError: it failed; the text is what it said was wrong.
-    """
-    import pty  # not on Windows
-    import termios
-
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command += ["--max-restarts", "1", "-m", "alexnet_lib", *words]
-    threads = str(max(1, torch.get_num_threads() // processes))
-    env = {"OMP_NUM_THREADS": threads} | os.environ | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}  # see book/many_machines.md
-    screen, side = pty.openpty()
-    termios.tcsetwinsize(side, (24, 120))
-    with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=side, start_new_session=True) as process:
-        os.close(side)
-        try:
-            said = relay(screen)
-        except KeyboardInterrupt:
-            process.send_signal(signal.SIGINT)
-            relay(screen)
-            raise
-        finally:
-            os.close(screen)
-    if process.returncode:
-        raise InputError(said or f"torchrun failed (exit code {process.returncode}); what it said is above")
-
-
-def run_in_processes(function: Callable, *args, processes: int = 2, timeout: float = 300, backend: str = "gloo") -> list:
+def run_in_processes(
+    function: Callable,
+    *args,
+    processes: int = 2,
+    timeout: float = 300,
+    backend: str = "gloo",
+    restarts: int = 0,
+    follow: bool = False,
+) -> list:
     """Calls function(group, *args) in so many new processes of this machine, which form a torch.distributed group.
 
     The function must be one that can be imported; one that a notebook defines can not. The processes share the threads
-    of this one, and the GPUs where the backend is "nccl". What they print is kept back, unless they fail.
+    of this one, and the GPUs where the backend is "nccl". They end with this one. After Ctrl-C each may finish its step.
 
     Args:
-        timeout: seconds for everything, and for each wait of one process for another.
+        timeout: seconds that one process waits for another.
+        restarts: how often all start again when one of them failed.
+        follow: shows what the first process writes of its progress. Else what they write is kept back, unless they fail.
 
     Returns:
         What each process returned, by rank.
 
     Raises:
-        RuntimeError: a process failed or died; the others are ended, and the text says what each one said.
-        TimeoutError: not done in time; all are ended.
+        InputError: a process raised it, the system starts no further process, or the script that calls lacks a guard.
+        RuntimeError: a process failed or died; the others are ended, and the text is the last of what it said.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, when all have ended.
     """
-    context = torch.multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory(prefix="alexnet-") as folder:
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # it reads its parent's script
+        os._exit(UNGUARDED)
+    with tempfile.TemporaryDirectory(prefix="alexnet-", ignore_cleanup_errors=True) as folder, _launcher_kept_quiet():
         torch.save((function, args), Path(folder, "call"))
-        facts = (folder, processes, timeout, backend, max(1, torch.get_num_threads() // processes))
-        started = [context.Process(target=_process, args=(rank, *facts), daemon=True) for rank in range(processes)]
-        deadline = time.monotonic() + timeout
+        config = LaunchConfig(
+            1, 1, processes, run_id=Path(folder).name, rdzv_backend="c10d", rdzv_endpoint="localhost:0", local_addr="localhost",
+            max_restarts=restarts, monitor_interval=0.05, logs_specs=DefaultLogsSpecs(folder), shutdown_timeout=60,
+        )  # fmt: skip
+        facts = folder, timeout, backend, max(1, torch.get_num_threads() // processes), follow
         try:
-            for process in started:
-                process.start()
-            running = list(started)
-            while running and not any(p.exitcode for p in started):
-                if not connection.wait([p.sentinel for p in running], max(0, deadline - time.monotonic())):
-                    raise TimeoutError(f"{len(running)} of {processes} processes were not done after {timeout:g} s")
-                running = [p for p in running if p.exitcode is None]
-            if running:  # one failed; those that wait for it may find out by themselves and say so
-                connection.wait([p.sentinel for p in running], 1)
-            codes = [p.exitcode for p in started]
-        finally:
-            for process in started:
-                if process.pid is not None:
-                    process.kill()
-                    process.join()
-        if any(codes):
-            raise RuntimeError("\n".join(_last_words(rank, code, Path(folder)) for rank, code in enumerate(codes) if code != 0))
+            with following(Path(folder, "output-0")) if follow else nullcontext():
+                elastic_launch(config, _process)(*facts)
+        except SignalException:
+            raise KeyboardInterrupt from None
+        except ChildFailedError as error:
+            raise _explained(error, Path(folder)) from None
+        except OSError as error:
+            raise InputError(f"{processes} processes cannot be started here: {error.strerror or error}") from error
         return [torch.load(Path(folder, f"result-{rank}"), weights_only=False) for rank in range(processes)]
 
 
-def _process(rank: int, folder: str, processes: int, timeout: float, backend: str, threads: int) -> None:
+@contextmanager
+def _launcher_kept_quiet() -> Iterator[None]:
+    """Afterwards signals are handled as before, and no process is left; meanwhile the launcher's log says nothing."""
+    handled = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)]
+    handlers, others = {number: signal.getsignal(number) for number in handled}, multiprocessing.active_children()
+    quiet = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(quiet)
+        for process in set(multiprocessing.active_children()) - set(others):
+            process.kill()
+            process.join()
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
+                if handler is not None:  # one that Python did not set
+                    signal.signal(number, handler)
+
+
+def _process(folder: str, timeout: float, backend: str, threads: int, followed: bool) -> None:
     """What a new process does: join the group, call the function, leave what it returned in the folder."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()  # Ctrl-C reaches it once, from its parent, and not from the terminal too
+    rank, world = rank_and_world()
     output = os.open(Path(folder, f"output-{rank}"), os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    torch.set_num_threads(threads)
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
-    if backend == "nccl":
-        torch.cuda.set_device(rank)
-    facts = {"rank": rank, "world_size": processes, "timeout": timedelta(seconds=timeout)}
-    torch.distributed.init_process_group(backend, init_method=f"file://{folder}/store", **facts)
-    function, args = torch.load(Path(folder, "call"), weights_only=False)
-    result = function(torch.distributed.group.WORLD, *args)
-    torch.save(result, Path(folder, f"result-{rank}"))
-    torch.distributed.destroy_process_group()
+    try:
+        for refused in Path(folder).glob("refused-*"):  # before a restart, which would not help
+            raise torch.load(refused, weights_only=False)
+        torch.set_num_threads(threads)
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
+        if followed:
+            os.environ["ALEXNET_FOLLOWED"] = "1"
+        if backend == "nccl":
+            torch.cuda.set_device(rank)
+        store = torch.distributed.FileStore(str(Path(folder, f"store-{os.environ['TORCHELASTIC_RESTART_COUNT']}")), world)
+        wait = timedelta(seconds=timeout)
+        torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=wait)
+        function, args = torch.load(Path(folder, "call"), weights_only=False)
+        torch.save(function(torch.distributed.group.WORLD, *args), Path(folder, f"result-{rank}"))
+        torch.distributed.destroy_process_group()
+    except Exception as error:
+        if isinstance(error, InputError):
+            torch.save(error, Path(folder, f"refused-{rank}"))
+        traceback.print_exc()
+        time.sleep(0.5)  # one that died without a word is found before those that miss it
+        raise
 
 
-def _last_words(rank: int, code: int | None, folder: Path) -> str:
-    if code is None:
-        return f"process {rank} was ended, since another had failed"
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _explained(error, folder: Path) -> Exception:
+    """What to raise when a process failed."""
+    rank, failure = error.get_first_failure()
+    for refused in folder.glob("refused-*"):
+        return torch.load(refused, weights_only=False)
+    if failure.exitcode == UNGUARDED:
+        return InputError('each new process reads the script that started it: put the call under if __name__ == "__main__":')
     output = folder / f"output-{rank}"
     said = output.read_text(errors="replace").strip().splitlines()[-5:] if output.exists() else []
-    return "\n".join([f"process {rank} failed (exit code {code})" + (":" if said else ""), *said])
+    return RuntimeError("\n".join([f"process {rank} failed (exit code {failure.exitcode})" + (":" if said else ""), *said]))

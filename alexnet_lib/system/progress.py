@@ -5,10 +5,13 @@ is replaced in place (so that an executed notebook keeps no trail of it), and th
 """
 
 import os
-import re
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -79,7 +82,7 @@ class bar(tqdm):
     def __init__(self, *args, **kwargs):
         self._cell = None
         terminal = _kernel_terminal() if in_notebook() else sys.stderr
-        watched = terminal.isatty()
+        watched = terminal.isatty() or "ALEXNET_FOLLOWED" in os.environ  # by a parent, see `following`
         kwargs = {"mininterval": 0.5 if watched else UNWATCHED, "dynamic_ncols": watched, "leave": False} | kwargs
         if in_notebook() and not kwargs.get("disable"):
             self._cell = _CellLine(terminal)
@@ -99,24 +102,27 @@ class bar(tqdm):
             self._cell = None  # another close() must not clear it
 
 
-def relay(descriptor: int) -> str:
-    """Shows what another process writes to a terminal, as a bar of this one would, until it ends.
-
-    Returns:
-        What came after "error: " in its last line that begins so; "" where none does.
-    """
+@contextmanager
+def following(file: Path) -> Iterator[None]:
+    """Shows, while the block runs, the last line of what another process writes to `file`, as a bar of this one would."""
     shown = _CellLine(_kernel_terminal()) if in_notebook() else sys.stderr
-    rest, error = "", ""
-    while True:
-        try:
-            block = os.read(descriptor, 2**16).decode(errors="replace")
-        except OSError:  # the other side is closed
-            break
-        *lines, rest = re.split(r"[\r\n]+", rest + block)
-        for line in filter(str.strip, lines):
-            error = line.removeprefix("error: ") if line.startswith("error: ") else error
-            shown.write(f"\r{line}" if "img/s" in line else f"{line}\n")
-    shown.flush()
-    if isinstance(shown, _CellLine) and shown.handle is not None:
-        shown.show("")
-    return error
+    done = threading.Event()
+    file.touch()
+
+    def follow() -> None:
+        with open(file, errors="replace") as stream:  # a bar's "\r" reads as an end of line, too
+            while not done.wait(0.3):
+                lines = [line for line in stream.read().splitlines() if line.strip()]
+                if lines:
+                    shown.write(f"\r{lines[-1]}")
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        shown.flush()
+        if isinstance(shown, _CellLine) and shown.handle is not None:
+            shown.show("")

@@ -1,10 +1,10 @@
 """Two towers as two processes, in figures: what each process holds and sends in a step, beside the estimates.
 
-python tools/towers.py [--batch 128] [--steps 1] [--record]. On GPUs where there are enough, else on processors. The figures go
+python tools/measure_towers.py [--batch 128] [--steps 1] [--record]. On GPUs where there are enough, else on processors. The figures go
 to runs/towers/, with --record to results/towers/. "wire" is everything that this machine sends to itself meanwhile; give the
 command a network of its own, so that nobody else talks there:
 
-unshare --net --map-root-user sh -c "ip link set lo up; python tools/towers.py"
+unshare --net --map-root-user sh -c "ip link set lo up; python tools/measure_towers.py"
 """
 
 import argparse
@@ -42,11 +42,13 @@ def main() -> None:
     asked = parser.parse_args()
     rows = []
     for scheme, (network, processes) in SCHEMES.items():
-        rows += (found := measure(scheme, ModelConfig.preset(network), asked.batch, processes, asked.steps))
-        for row in found:
+        rows += (of_scheme := measure(scheme, ModelConfig.preset(network), asked.batch, processes, asked.steps))
+        for row in of_scheme:
             sizes = (f"{name} {row[name] / MIB:.1f}" for name in ("peak", "estimate", "resident", "sent", "formula"))
             print(f"{scheme}, process {row['rank']}, {row['images']} images, MiB: {', '.join(sizes)}")
-        print(f"    {found[0]['seconds']:.3g} s a step; on the wire, from all processes: {found[0]['wire'] / MIB:.1f} MiB")
+        print(
+            f"    {of_scheme[0]['seconds']:.3g} s a step; on the wire, from all processes: {of_scheme[0]['wire'] / MIB:.1f} MiB"
+        )
     record = {"experiment": "towers", "arm": "gpu" if torch.cuda.is_available() else "cpu", "seed": 0}
     record |= {"environment": records.environment() | {"precision": "float32", "batch": asked.batch}}
     record |= {"metrics": {f"{r['scheme']} {r['rank']} peak": r["peak"] for r in rows}, "rows": rows}
@@ -64,9 +66,9 @@ def measure(scheme: str, config: ModelConfig, batch: int, processes: int, steps:
     sent: counted as it was sent; formula: the same worked out; wire: all that crossed, packets and answers included.
     """
     backend = "nccl" if torch.cuda.device_count() >= processes else "gloo"
-    found = run_in_processes(watched, scheme, config, batch, steps, processes=processes, timeout=900, backend=backend)
+    seen = run_in_processes(watched, scheme, config, batch, steps, processes=processes, timeout=900, backend=backend)
     rows = []
-    for rank, row in enumerate(found):
+    for rank, row in enumerate(seen):
         images = batch // processes if scheme == "data parallel" else batch
         estimate = training_memory(without_storage(config, rank if scheme == "towers" else None), images)
         peak, formula = estimate["peak"], 0
@@ -87,14 +89,14 @@ def watched(group: distributed.ProcessGroup, scheme: str, config: ModelConfig, b
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
     start, before = resident(restart=True), on_the_wire()
-    found = take_steps(group, scheme, config, batch, steps)
+    facts = take_steps(group, scheme, config, batch, steps)
     distributed.barrier(group)
-    found |= {"wire": (on_the_wire() - before) // steps, "resident": 0 if on_gpu else resident() - start}
+    facts |= {"wire": (on_the_wire() - before) // steps, "resident": 0 if on_gpu else resident() - start}
     if on_gpu:
-        return found | {"peak": torch.cuda.max_memory_allocated()}
+        return facts | {"peak": torch.cuda.max_memory_allocated()}
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
         take_steps(group, scheme, config, batch, 1)
-    return found | {"peak": allocated(seen)}
+    return facts | {"peak": allocated(seen)}
 
 
 def take_steps(group: distributed.ProcessGroup, scheme: str, config: ModelConfig, batch: int, steps: int) -> dict:
@@ -102,8 +104,7 @@ def take_steps(group: distributed.ProcessGroup, scheme: str, config: ModelConfig
     device = torch.device("cuda" if distributed.get_backend(group) == "nccl" else "cpu")
     count, reduced, times = distributed.get_world_size(group), [], []
     net = (Tower(config, group) if scheme == "towers" else AlexNet(config, 0)).to(device).train()
-    optimiser = PaperSGD(net)
-    optimiser.rates = Rates(1e-4).by_parameter(net)
+    optimiser, rates = PaperSGD(net), Rates(1e-4).by_parameter(net)
     network: nn.Module = net
     if scheme == "data parallel":
         network, batch = nn.parallel.DistributedDataParallel(net, init_sync=False), batch // count
@@ -118,9 +119,7 @@ def take_steps(group: distributed.ProcessGroup, scheme: str, config: ModelConfig
     for _ in range(steps):
         began = time.perf_counter()
         reduced.clear()
-        optimiser.zero_grad()
-        loss(network(images), labels).backward()
-        optimiser.step()
+        optimiser.descend(loss(network(images), labels), rates)
         if device.type == "cuda":
             torch.cuda.synchronize()
         times.append(time.perf_counter() - began)

@@ -1,6 +1,6 @@
 """Draws the network of a preset, two towers and what reads what, as the SVG on the book's first page.
 
-python tools/diagram.py [PRESET] [FILE]. Every number in the picture comes from the preset.
+python tools/draw_network.py [PRESET] [FILE]. Every number in the picture comes from the preset.
 """
 
 import sys

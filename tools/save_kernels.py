@@ -1,7 +1,7 @@
 """First-layer kernels of a run that was recorded: saves them beside its record, or draws them.
 
-python tools/kernels.py RUN_FOLDER            from its newest checkpoint to results/EXPERIMENT/ARM-seedN.kernels.safetensors
-python tools/kernels.py KERNELS_FILE PICTURE  the README's picture is made so
+python tools/save_kernels.py RUN_FOLDER            from its newest checkpoint to results/EXPERIMENT/ARM-seedN.kernels.safetensors
+python tools/save_kernels.py KERNELS_FILE PICTURE  the README's picture is made so
 """
 
 import sys
@@ -11,6 +11,7 @@ from alexnet_lib import InputError, TrainConfig, introspection
 from alexnet_lib.book import figures
 from alexnet_lib.checkpoint import load_model
 from alexnet_lib.evidence import records
+from alexnet_lib.evidence.kernels import load_kernels, save_kernels
 
 
 def keep(run: Path) -> Path:
@@ -25,12 +26,12 @@ def keep(run: Path) -> Path:
     if (then, record["steps"], record["curve"]) != (now, facts["step"], facts["curve"]):
         raise InputError(f"{path} is not the record of the checkpoint in {run}")
     records.write(record | {"colour_selectivity": introspection.selectivity_by_tower(model)}, path)
-    return introspection.save_kernels(model, records.kernels_path(path))
+    return save_kernels(model, records.kernels_path(path))
 
 
 def draw(kernels: Path, picture: Path) -> None:
     """Draws the kernels of a file, a block a tower."""
-    weights = introspection.load_kernels(kernels)
+    weights = load_kernels(kernels)
     towers = len(records.read(kernels.with_name(kernels.name.replace(".kernels.safetensors", ".json")))["colour_selectivity"])
     figures.use_style()
     figures.kernels_figure(weights, introspection.colour_selectivity(weights), towers).savefig(

@@ -1,6 +1,6 @@
 """Opens pages of the rendered book in headless Chromium, cut off from the network.
 
-python tools/pages.py _build/html/book/intro.html PICTURES takes a picture of a page in both themes.
+python tools/browser.py _build/html/book/intro.html PICTURES takes a picture of a page in both themes.
 """
 
 import html
