@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from .config import InputError, ModelConfig
 from .layers import Dropout, LocalResponseNorm, TowerLinear, WithinMapNorm, conv_out, pool_out
 
-ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "identity": nn.Identity}
+ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 POOLING = {"pool": nn.MaxPool2d, "average_pool": nn.AvgPool2d}
 
 

@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 from alexnet_lib import ModelConfig, TrainConfig
+from alexnet_lib.config import PRESETS
 
 ROOT = Path(__file__).resolve().parent.parent
+MODELS = {model.name: model for model, _ in PRESETS.values()}  # the networks by their own names
 TINY = {
     "conv1": {"kernels": 8},
     "conv2": {"kernels": 8},
