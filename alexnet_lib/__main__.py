@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from .config import InputError, ModelConfig, merge, one_of, overridden, preset, setting_of
+from .config import InputError, merge, one_of, overridden, preset, setting_of
 from .system.files import advice
 from .system.memory import keep_pages
 from .system.processes import pick_device, place

@@ -2,6 +2,7 @@
 as frozen data. presets.py has the named ones; the record of a run in results/ holds both in full.
 """
 
+import itertools
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -137,7 +138,7 @@ class ModelConfig:
             if size < 1:
                 raise InputError(f"image_size = {self.image_size} is too small: no pixel of the maps is left after {name}")
         sizes = (maps * size**2, *self.hidden, self.classes)
-        weights += sum(below * above for below, above in zip(sizes, sizes[1:], strict=False))
+        weights += sum(below * above for below, above in itertools.pairwise(sizes))
         if weights > MOST_WEIGHTS or numbers > MOST_NUMBERS:
             raise InputError(
                 f"the network is too large: {weights:.2g} weights and {numbers:.2g} numbers in the maps of an image; "

@@ -63,7 +63,7 @@ def test_a_chapter_ignores_them_too():
     known = {"profile": str, "seed": int}
     space = {"epoch": 1, "seed": 0, "profile": "quick", "In": ["", "sed = 1", "profile = 'quick'\nseed = 0", "begin()"]}
     assert check(space, known, type(None)) == {"seed": 0, "profile": "quick"}
-    with pytest.raises(InputError, match="unknown parameter 'sed'. Did you mean 'seed'"):
+    with pytest.raises(InputError, match=r"unknown parameter 'sed'\. Did you mean 'seed'"):
         check(space | {"sed": 1, "In": [*space["In"][:3], "sed = 1", "begin()"]}, known, type(None))
 
 
