@@ -19,6 +19,7 @@ from alexnet_lib import AlexNet, InputError, ModelConfig, TrainConfig, fit
 from alexnet_lib.book.parameters import settle
 from alexnet_lib.config import PRESETS, merge, overridden, preset, setting_of
 from alexnet_lib.evidence import experiment, records
+from alexnet_lib.evidence.plans import plans
 from alexnet_lib.summary import layer_table
 from alexnet_lib.system.strict import check_compiler, check_launcher, file_name, path_of
 from alexnet_lib.training import DivergedError
@@ -43,7 +44,7 @@ def test_recorded_configurations_can_be_read():
     assert len(found) > 20
     for record in found:
         assert ModelConfig.from_dict(record["model"]) and TrainConfig.from_dict(record["train"])
-    for name in json.loads(experiment.EXPERIMENTS.read_text()):
+    for name in plans():
         assert experiment.arms(name)
 
 
