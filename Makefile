@@ -1,7 +1,6 @@
 # The two commands that matter: make reproduce, make test. `make help` lists the rest.
 PYTHON ?= python3
 PROFILE ?= quick
-PROFILES = quick laptop paper code_2012 fast one_gpu no_communication torchvision four_layer
 SEED ?= 0
 DATA ?=
 DEVICES ?= 1
@@ -15,6 +14,7 @@ FIRST_PAGE = _build/html/book/intro.html
 export JUPYTER_PATH := $(CURDIR)/.venv/share/jupyter
 
 ifneq ($(filter reproduce,$(MAKECMDGOALS)),)
+PROFILES := $(shell sed -n 's/^register."\([a-z0-9_]*\)".*/\1/p' alexnet_lib/presets.py)
 ifeq ($(filter $(PROFILE),$(PROFILES)),)
 $(error unknown PROFILE '$(PROFILE)'. There is: $(PROFILES))
 endif
@@ -41,7 +41,7 @@ setup: .venv/ready  ## make .venv and install everything into it
 reproduce: setup  ## train end to end, write the record, render the book
 	@$(PY) tools/reproduce.py --profile "$(PROFILE)" --seed "$(SEED)" --data "$(DATA)" --devices "$(DEVICES)" $(if $(RECORD),--record)
 	@$(MAKE) --no-print-directory book
-	@$(PY) tools/reproduce.py --profile "$(PROFILE)" --seed "$(SEED)" --report "$(FIRST_PAGE)"
+	@$(PY) tools/reproduce.py --profile "$(PROFILE)" --seed "$(SEED)" --data "$(DATA)" --report "$(FIRST_PAGE)"
 
 test: setup  ## check style, run every test, in WORKERS=2 processes of one thread each
 	$(PY) -m ruff check .

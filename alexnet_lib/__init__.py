@@ -1,5 +1,9 @@
-"""AlexNet, reproduced: the library behind the book. Read it in the paper's order; each file is one idea."""
+"""AlexNet, reproduced: the library behind the book. The core is the files of this folder, in the paper's order: what can be
+chosen (config, presets, runs_2012), the network (layers, model, towers, exchange), its images (augment, batches), its
+training (optim, training, checkpoint), what came out (evaluation, introspection, summary). Four wings stand beside it.
+"""
 
+from . import presets  # registers the presets, by which everything else is named
 from .config import InputError, ModelConfig, TrainConfig
 from .data.dataset import open_dataset
 from .evaluation import evaluate
@@ -7,4 +11,7 @@ from .layers import LocalResponseNorm
 from .model import AlexNet
 from .training import fit
 
-__all__ = ["AlexNet", "InputError", "LocalResponseNorm", "ModelConfig", "TrainConfig", "evaluate", "fit", "open_dataset"]
+__all__ = [
+    "AlexNet", "InputError", "LocalResponseNorm", "ModelConfig", "TrainConfig",
+    "evaluate", "fit", "open_dataset", "presets",
+]  # fmt: skip

@@ -1,18 +1,25 @@
-"""The command line: python -m alexnet_lib {info, presets, pack, train, measure, experiments, claims, evaluate}."""
+"""The command line: python -m alexnet_lib {info, presets, pack, train, measure, experiments, claims, evaluate}.
 
+`train` runs sections 3 to 6 of the paper in one go, from images to error rates, and writes the record.
+"""
+
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-import yaml
 
-from .config import InputError, ModelConfig, TrainConfig, merge, one_of
+from .config import InputError, merge, one_of, overridden, preset, setting_of
+from .system.files import advice
 from .system.memory import keep_pages
-from .system.processes import stop_as_by_ctrl_c
+from .system.processes import pick_device, rank_and_world, stop_as_by_ctrl_c
+from .system.strict import file_name, path_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
+
+Preset = Annotated[str, typer.Option("--preset", help="network and training: quick, laptop, paper, code_2012, ...")]
 Setting = Annotated[
     list[str],
     typer.Option("--set", metavar="FIELD=VALUE", help="model.FIELD=VALUE or train.FIELD=VALUE, again and again"),
@@ -22,20 +29,20 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...; by default a G
 
 @app.command()
 def info(
-    preset: Annotated[str, typer.Option(help="the network")] = "paper",
+    name: Preset = "paper",
     batch: Annotated[int, typer.Option(min=1, help="images in the batch whose activations are counted")] = 128,
     settings: Setting = (),
 ):
     """Print the table of layers: shapes, kernels, parameters, neurons, multiply-adds, memory."""
     from .summary import describe
 
-    model, _ = overridden(ModelConfig.preset(preset), TrainConfig(), settings)
+    model, _ = overridden(*preset(name), settings)
     print(describe(model, batch))
 
 
 @app.command("presets")
-def compare(names: Annotated[list[str], typer.Argument(help="trainings to compare")] = ("paper", "code_2012", "fast")):
-    """Print in what trainings differ, field by field."""
+def compare(names: Annotated[list[str], typer.Argument(help="presets to compare")] = ("paper", "code_2012", "fast")):
+    """Print in what presets differ, field by field."""
     from .presets import differences
 
     print(differences(*names))
@@ -47,12 +54,12 @@ def pack(
         str, typer.Argument(help="photos10, cifar10, imagenette[-160|-320|-full], imagenet, folder:PATH or a path")
     ],
     dest: Annotated[Path, typer.Argument(help="folder of the packed set")],
-    size: Annotated[int, typer.Option(min=1, help="shorter side, then the central square, in pixels")] = 256,
+    size: Annotated[int, typer.Option(min=1, max=4096, help="shorter side, then the central square, in pixels")] = 256,
     holdout: Annotated[
         float, typer.Option(min=0, max=0.9, help="share of a tree without a split that becomes the test split")
     ] = 0.0,
     shard: Annotated[str, typer.Option(metavar="I/N", help="do the I-th of N parts, I from 1, on this machine")] = "1/1",
-    workers: Annotated[int | None, typer.Option(min=1, help="processes; by default one a core")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=4096, help="processes; by default one a core")] = None,
     allow_broken: Annotated[bool, typer.Option(help="finish with more than 1 % broken images")] = False,
 ):
     """Prepare a source as section 2 says and pack it; started again, it goes on where it was."""
@@ -64,14 +71,16 @@ def pack(
             raise ValueError
     except ValueError:
         raise InputError(f"--shard is I/N with 1 <= I <= N, such as 2/8, not {shard!r}") from None
+    path_of(source.removeprefix("folder:"))
+    dest = path_of(dest)
     print(pack_set(source, dest, size=size, holdout=holdout, shard=(part - 1, of), workers=workers, allow_broken=allow_broken))
 
 
 @app.command()
 def train(
-    preset: Annotated[str, typer.Option(help="network and training: quick, laptop, paper, code_2012, ...")] = "quick",
+    name: Preset = "quick",
     data: Annotated[str | None, typer.Option(help="a source, a folder or a packed set; by default the preset's")] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: int = 0,
     run_dir: Annotated[Path | None, typer.Option(help="the run's folder; by default runs/EXPERIMENT/ARM-seedN")] = None,
     experiment: str = "train",
     arm: Annotated[str | None, typer.Option(help="which side of the experiment; by default the preset")] = None,
@@ -81,15 +90,14 @@ def train(
     device: Device = None,
 ):
     """Train, evaluate on the test split and write the record; started again, it goes on where it was."""
-    from . import presets
     from .evidence import experiment as experiments
     from .evidence import records
-    from .system.processes import rank_and_world
 
-    model, training = presets.profile(preset)
+    rank_and_world()
+    model, training = preset(name)
     model, training = overridden(model, merge(training, {"seed": seed} | ({"data": data} if data else {})), settings)
-    arm = arm or preset
-    run_dir = run_dir or records.runs_root() / experiment / f"{arm}-seed{training.seed}"
+    experiment, arm, device = file_name("--experiment", experiment), file_name("--arm", arm or name), pick_device(device)
+    run_dir = path_of(run_dir) if run_dir else records.run_dir(experiment, arm, training, preset(name)[1].data)
     keep_classes = any(setting.startswith("model.classes=") for setting in settings)
     if fit_only:
         experiments.train_network(model, training, run_dir, device=device, keep_classes=keep_classes)
@@ -100,16 +108,16 @@ def train(
     if rank_and_world()[0] == 0:
         if record:
             path = records.publish(found, path)
-        for name, value in found["metrics"].items():
-            print(f"{name:24} {value:8.3f}")
+        for metric, value in found["metrics"].items():
+            print(f"{metric:24} {value:8.3f}")
         print(f"record: {path}")
 
 
 @app.command()
 def measure(
-    experiment: Annotated[str, typer.Argument(help="a name in alexnet_lib/experiments.json, such as ablations")],
+    experiment: Annotated[str, typer.Argument(help="a name in alexnet_lib/evidence/experiments.json, such as ablations")],
     arm: Annotated[list[str], typer.Option(help="which arms; all by default")] = (),
-    seed: Annotated[list[int], typer.Option(min=0, help="which seeds; the experiment's by default")] = (),
+    seed: Annotated[list[int], typer.Option(help="which seeds; the experiment's by default")] = (),
     data: Annotated[str, typer.Option(help="a source, a folder or a packed set; by default the preset's")] = "",
     record: Annotated[bool, typer.Option(help="write the records to results/ too")] = False,
     settings: Setting = (),
@@ -118,11 +126,12 @@ def measure(
     """Run the arms of an experiment; started again, it goes on where it was and leaves out what is recorded."""
     from .evidence import experiment as experiments
 
+    rank_and_world()
     changes: dict[str, list[dict]] = {"model": [], "train": []}
     for setting in settings:
         which, change = setting_of(setting)
         changes[which].append(change)
-    runs = experiments.measure(experiment, arm, seed, data=data, changes=changes, record=record, device=device)
+    runs = experiments.measure(experiment, arm, seed, data=data, changes=changes, record=record, device=pick_device(device))
     for one, number, done in runs:
         if done is None:
             print(f"{experiment} {one.name} seed {number}: recorded before")
@@ -168,7 +177,7 @@ def experiments(
     every = runner.tasks(only, seeds)
     print(runner.table(every))
     if not table:
-        ended = runner.run_all(every, data=data, device=device, jobs=jobs, hours=hours)
+        ended = runner.run_all(every, data=data, device=device and pick_device(device), jobs=jobs, hours=hours)
         print(", ".join(f"{count} {word}" for word, count in ended.items() if count) or "all is recorded")
         if ended["failed"]:
             raise typer.Exit(1)
@@ -178,21 +187,23 @@ def experiments(
 def evaluate(
     checkpoints: Annotated[list[Path], typer.Argument(help="checkpoints or run folders; several are averaged")],
     data: Annotated[str | None, typer.Option(help="by default what the first one was trained on")] = None,
-    split: str = "test",
+    split: Annotated[str, typer.Option(help="train or test")] = "test",
     views: Annotated[str, typer.Option(help="ten or centre")] = "ten",
     device: Device = None,
 ):
     """Print top-1 and top-5 error of a checkpoint, or of the average of several."""
+    from . import evaluation
     from .checkpoint import check_classes, load_model
     from .data.dataset import open_dataset
-    from .evaluation import VIEWS
-    from .evaluation import evaluate as error_rates
-    from .system.processes import pick_device
 
-    one_of("views", views, VIEWS)
-    loaded = [load_model(path) for path in checkpoints]
-    models = [model.to(device or pick_device()) for model, _ in loaded]
-    dataset = open_dataset(data or loaded[0][1]["train"]["data"], split)
+    one_of("views", views, evaluation.VIEWS)
+    one_of("split", split, ("train", "test", "val"))
+    device = pick_device(device)
+    if data:
+        path_of(data.removeprefix("folder:"))
+    loaded = [load_model(path_of(path)) for path in checkpoints]
+    models = [model.to(device) for model, _ in loaded]
+    dataset = open_dataset(data or loaded[0][1]["train"]["data"], split, size=models[0].config.packed_size)
     for model, path in zip(models, checkpoints, strict=True):
         if model.config.classes != len(dataset.classes):
             raise InputError(
@@ -200,57 +211,50 @@ def evaluate(
             )
     for (_, facts), path in zip(loaded, checkpoints, strict=True):
         check_classes(path, facts, dataset)
-    for name, value in error_rates(models, dataset, views, progress=True).items():
-        print(f"{name:12} {value:10.3f}")
+    for metric, value in evaluation.evaluate(models, dataset, views, progress=True).items():
+        print(f"{metric:12} {value:10.3f}")
 
 
-def overridden(model: ModelConfig, training: TrainConfig, settings: list[str]) -> tuple[ModelConfig, TrainConfig]:
-    """The configurations with every --set applied; values are read as YAML."""
-    for setting in settings:
-        which, change = setting_of(setting)
-        model, training = (merge(model, change), training) if which == "model" else (model, merge(training, change))
-    return model, training
+def main(words: list[str] | None = None) -> int:
+    """Runs a command; bad input ends it with one line and status 1, Ctrl-C with a word on how to go on and status 130.
 
-
-def setting_of(setting: str) -> tuple[str, dict]:
-    """("model" or "train", the fields to change) from one --set. Raises InputError where it is of another form."""
-    path, given, text = setting.partition("=")
-    which, _, field = path.partition(".")
-    if not (given and field) or which not in ("model", "train"):
-        raise InputError(f"--set wants model.FIELD=VALUE or train.FIELD=VALUE, not {setting!r}")
+    Args:
+        words: what follows `python -m alexnet_lib`; None takes them from the command line.
+    """
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise InputError(f"--set {path}: {text!r} is not a value") from None
-    for name in reversed(field.split(".")):
-        value = {name: value}
-    return which, value
-
-
-def main() -> int:
-    """Runs a command; bad input ends it with one line and status 1, Ctrl-C (SIGTERM, a closed
-    terminal) with a word on how to go on and status 130."""
-    keep_pages()
-    stop_as_by_ctrl_c()
-    try:
-        status = app(standalone_mode=False) or 0
+        status = app(words, standalone_mode=False) or 0
+        sys.stdout.flush()
         if status == 130:  # what the command-line library makes of Ctrl-C
             raise KeyboardInterrupt
         return status
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return _failed(str(error))
     except (KeyboardInterrupt, typer.Abort):
         print("stopped. The same command goes on from here", file=sys.stderr)
         return 130
     except typer.Exit as done:
         return done.exit_code
+    except BrokenPipeError:  # the reader of our output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except OSError as error:
+        return _failed(f"{error.filename or 'the system says'}: {advice(error)}")
     except Exception as error:
         if hasattr(error, "format_message"):  # a usage error of the command-line library
-            print(f"error: {error.format_message()}. See --help", file=sys.stderr)
-            return 2
+            return _failed(f"{error.format_message()}. See --help", 2)
+        if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
+            return _failed("there is not enough memory for this: make train.batch_size or the network smaller")
         raise
 
 
+def _failed(text: str, status: int = 1) -> int:
+    print("error:", " ".join(text.split()), file=sys.stderr)
+    return status
+
+
 if __name__ == "__main__":
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a file's name may be of any bytes
+    keep_pages()
+    stop_as_by_ctrl_c()
     sys.exit(main())

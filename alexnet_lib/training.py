@@ -25,6 +25,7 @@ from .system.files import sole_use
 from .system.memory import enough_memory
 from .system.processes import Stop, join_processes, pick_device, rank_and_world, stop_requests
 from .system.progress import bar
+from .system.strict import check_compiler
 
 FIRST_STEPS = 100  # whose losses are kept one by one: how a run starts says whether it is set up right
 
@@ -74,6 +75,8 @@ class Trainer:
         self.rank, self.world = share or rank_and_world()  # (rank, world): of the processes that share each batch
         self.processes = self.world
         self.device = torch.device(pick_device(device))
+        if config.compile:
+            check_compiler()
         self.config, self.run_dir, self.train_set, self.valid_set = config, run_dir, train_set, valid_set
         for dataset in (train_set, valid_set) if valid_set is not None else (train_set,):
             check_fits(model.config, dataset)

@@ -9,8 +9,10 @@ import yaml
 from PIL import Image
 
 from alexnet_lib import ModelConfig, TrainConfig
+from alexnet_lib.config import PRESETS
 
 ROOT = Path(__file__).resolve().parent.parent
+MODELS = {model.name: model for model, _ in PRESETS.values()}  # the networks by their own names
 TINY = {
     "conv1": {"kernels": 8},
     "conv2": {"kernels": 8},

@@ -22,11 +22,10 @@ from cost_model import (
     step,
     training,
 )
-from helpers import ROOT
+from helpers import MODELS, ROOT
 from torch.utils.flop_counter import FlopCounterMode
 
 from alexnet_lib import AlexNet, ModelConfig, towers
-from alexnet_lib.presets import MODELS
 from alexnet_lib.summary import layer_table, totals
 
 PAPER = ModelConfig.preset("paper")

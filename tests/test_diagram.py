@@ -5,10 +5,10 @@ from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
+from helpers import MODELS
 
 from alexnet_lib import ModelConfig
 from alexnet_lib.book.diagram import figure2, overview
-from alexnet_lib.presets import MODELS
 from alexnet_lib.summary import layer_table
 
 SVG = "{http://www.w3.org/2000/svg}"

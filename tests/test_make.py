@@ -11,7 +11,7 @@ import psutil
 import pytest
 from helpers import ROOT
 
-from alexnet_lib.presets import PROFILES
+from alexnet_lib.config import PRESETS
 
 TARGETS = ("setup", "reproduce", "test", "test-portable", "book", "lab", "bench", "lint", "format", "clean", "help")
 
@@ -25,6 +25,8 @@ def elsewhere(tmp_path):
     """A folder with what make reads, to run targets that write."""
     for name in ("Makefile", "requirements.txt", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "alexnet_lib").mkdir()
+    shutil.copy(ROOT / "alexnet_lib" / "presets.py", tmp_path / "alexnet_lib")
     return tmp_path
 
 
@@ -54,18 +56,19 @@ def test_files_that_the_pages_link_to_exist():
 def test_reproduce_hands_its_variables_on():
     command = make("--dry-run", "reproduce", "PROFILE=laptop", "SEED=3", "DATA=folder:x", "DEVICES=2", "RECORD=1").stdout
     assert '--profile "laptop" --seed "3" --data "folder:x" --devices "2" --record' in command
+    assert '--seed "3" --data "folder:x" --report' in command
     assert "--record" not in make("--dry-run", "reproduce").stdout
 
 
-@pytest.mark.parametrize("name", PROFILES)
-def test_reproduce_takes_every_profile(name):
+@pytest.mark.parametrize("name", PRESETS)
+def test_reproduce_takes_every_preset(name):
     assert make("--dry-run", "reproduce", f"PROFILE={name}").returncode == 0
 
 
 def test_an_unknown_profile_gets_one_line_before_anything_is_installed(elsewhere):
     done = make("reproduce", "PROFILE=quik", where=elsewhere)
     assert done.returncode != 0 and not done.stdout and not (elsewhere / ".venv").exists()
-    assert len(done.stderr.splitlines()) == 1 and "unknown PROFILE 'quik'. There is: quick laptop paper" in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and f"unknown PROFILE 'quik'. There is: {' '.join(PRESETS)}." in done.stderr
 
 
 def test_an_old_python_gets_one_line(elsewhere):
@@ -88,17 +91,20 @@ def test_clean_leaves_runs_and_data(elsewhere):
     assert not {"_build", "tests/__pycache__"} & left
 
 
-def test_reproduce_stops_cleanly(tmp_path):
-    """papermill and the notebook's kernel end with it, and the last line says how to go on."""
+@pytest.mark.parametrize("request_to_stop", [signal.SIGTERM, signal.SIGKILL])
+def test_reproduce_takes_what_it_started_with_it(request_to_stop):
+    """papermill and the notebook's kernel end with it, killed or not; where it can, its last line says how to go on."""
     command = [sys.executable, "tools/reproduce.py", "--profile", "quick"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         started, below = time.monotonic(), []
         while time.monotonic() < started + 60 and not any("ipykernel" in " ".join(p.cmdline()) for p in below):
             time.sleep(0.5)
             below = psutil.Process(process.pid).children(recursive=True)
         time.sleep(3)
-        process.send_signal(signal.SIGTERM)
-        said = process.communicate(timeout=300)[1]
-    assert process.returncode == 130
-    assert said.strip().splitlines()[-1].startswith("stopped; the same command goes on")
-    assert len(below) >= 2 and not psutil.wait_procs(below, timeout=20)[1]
+        process.send_signal(request_to_stop)
+        process.wait(timeout=300)
+        left = psutil.wait_procs(below, timeout=60)[1]
+        said = process.stderr.read() if not left else ""
+    assert len(below) >= 2 and not left
+    if request_to_stop == signal.SIGTERM:
+        assert process.returncode == 130 and said.strip().splitlines()[-1].startswith("stopped; the same command goes on")

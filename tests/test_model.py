@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from helpers import tiny_model
+from helpers import MODELS, tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -15,7 +15,6 @@ from torch.nn.functional import conv2d, cross_entropy, linear, max_pool2d, pad, 
 from alexnet_lib import AlexNet, InputError, ModelConfig
 from alexnet_lib.augment import centre_view
 from alexnet_lib.layers import LocalResponseNorm, WithinMapNorm, local_response_norm
-from alexnet_lib.presets import MODELS
 from alexnet_lib.summary import describe, layer_table, totals
 
 # Weights and biases, worked out by hand from section 3.5 and the release.

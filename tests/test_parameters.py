@@ -9,7 +9,7 @@ import pytest
 from helpers import ROOT
 
 from alexnet_lib import InputError, ModelConfig, TrainConfig
-from alexnet_lib.book.parameters import KNOWN, settle
+from alexnet_lib.book.parameters import KNOWN, check, settle
 
 DEFAULTS = {"profile": "quick", "seed": 0, "data": "", "run_dir": "", "record": False, "devices": 1, "model": {}, "train": {}}
 
@@ -17,7 +17,8 @@ DEFAULTS = {"profile": "quick", "seed": 0, "data": "", "run_dir": "", "record": 
 def test_every_training_field_can_be_nested(tmp_path):
     found = settle(DEFAULTS | {"data": "cifar10", "train": {"seed": 3, "data": "imagenette"}}, "x")
     assert found.train.seed == 3 and found.train.data == "imagenette"
-    assert found.run_dir.name == "quick-seed3"
+    assert found.run_dir.name == "quick-imagenette-seed3"
+    assert settle(DEFAULTS | {"data": "photos10"}, "x").run_dir.name == "quick-seed0"
     with pytest.raises(InputError, match="seed must be int"):
         settle(DEFAULTS | {"train": {"seed": "3"}}, "x")
 
@@ -32,6 +33,38 @@ def test_every_field_can_be_set_by_its_name(config, where):
 
 def test_imports_are_no_parameters():
     settle(DEFAULTS | {"np": np, "ModelConfig": ModelConfig}, "x")
+
+
+PARAMETERS_CELL = "\n".join(f"{name} = {value!r}" for name, value in DEFAULTS.items())
+
+
+def cells(*sources: str) -> dict:
+    """The namespace of a kernel that ran these cells, with what IPython keeps of them."""
+    space = {"epoch": 1, "lr": 99, "np": np}  # a startup file's
+    for source in sources:
+        exec(source, space)
+    return space | {"In": ["", *sources, "settings = settle(globals(), 'x')", "%%bash\nls"]}
+
+
+def test_names_from_before_the_parameters_cell_are_ignored():
+    assert settle(cells(PARAMETERS_CELL), "x").train.lr == 0.01
+    assert settle(cells("sed = 1\nlr = 3", PARAMETERS_CELL, "momentum = 0.5"), "x").changed["train"] == {"momentum": 0.5}
+    assert settle(cells(PARAMETERS_CELL, "lr = 0.5"), "x").train.lr == 0.5
+    assert settle(cells(PARAMETERS_CELL, "profile = 'laptop'", PARAMETERS_CELL), "x").profile == "quick"
+
+
+@pytest.mark.parametrize("source", ["epoch = 3", "lr: float = 1; sed = 2", "for dropot in [1]: pass"])
+def test_a_mistyped_name_after_it_is_refused(source):
+    with pytest.raises(InputError, match="unknown parameter"):
+        settle(cells(PARAMETERS_CELL, source), "x")
+
+
+def test_a_chapter_ignores_them_too():
+    known = {"profile": str, "seed": int}
+    space = {"epoch": 1, "seed": 0, "profile": "quick", "In": ["", "sed = 1", "profile = 'quick'\nseed = 0", "begin()"]}
+    assert check(space, known, type(None)) == {"seed": 0, "profile": "quick"}
+    with pytest.raises(InputError, match=r"unknown parameter 'sed'\. Did you mean 'seed'"):
+        check(space | {"sed": 1, "In": [*space["In"][:3], "sed = 1", "begin()"]}, known, type(None))
 
 
 def test_a_live_session_can_run_the_cell_again():

@@ -82,6 +82,8 @@ def test_make_reproduce_ends_with_what_was_wrong(tmp_path):
     command = [sys.executable, "tools/reproduce.py"]
     done = subprocess.run([*command, "--profile", "quik"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and "Did you mean 'quick'" in done.stderr.strip().splitlines()[-1]
+    done = subprocess.run([*command, "--seed", str(2**64)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith("error: seed must be at least 0")
     done = subprocess.run([*command, "--data", "folder:absent"], cwd=ROOT, capture_output=True, text=True, timeout=300)
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 1 and last.startswith("error: no folder") and "absent" in last

@@ -9,12 +9,25 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from alexnet_lib.config import InputError, one_of
-from alexnet_lib.evidence.records import REPOSITORY, read, runs_root
-from alexnet_lib.presets import PROFILES
+from alexnet_lib.config import PRESETS, InputError, merge, one_of
+from alexnet_lib.evidence.records import REPOSITORY, read, run_dir
+from alexnet_lib.system.strict import path_of
 
 NAME = "14_reproduction"
 NOTEBOOK = REPOSITORY / "notebooks" / f"{NAME}.ipynb"
+
+# papermill, which stops as after Ctrl-C when its standard input ends: then this process, which holds the other end, is gone.
+PAPERMILL = """
+import os, signal, sys, threading, time
+def watch():
+    sys.stdin.read()
+    while True:  # one that was still starting may lose a signal
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(30)
+threading.Thread(target=watch, daemon=True).start()
+from papermill.__main__ import papermill
+papermill()
+"""
 
 
 def main() -> int:
@@ -26,11 +39,14 @@ def main() -> int:
     parser.add_argument("--record", action="store_true")
     parser.add_argument("--report", metavar="PAGE", help="print the closing lines instead of running")
     asked = parser.parse_args()
-    run = runs_root().resolve() / NAME / f"{asked.profile}-seed{asked.seed}"
     for request in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(request, signal.default_int_handler)
     try:
-        one_of("PROFILE", asked.profile, PROFILES)
+        one_of("PROFILE", asked.profile, PRESETS)
+        asked.data = absolute(asked.data) if asked.data else ""
+        usual = PRESETS[asked.profile][1]
+        train = merge(usual, {"seed": asked.seed} | ({"data": asked.data} if asked.data else {}))
+        run = run_dir(NAME, asked.profile, train, usual.data).resolve()
         return report(run, REPOSITORY / asked.report) if asked.report else execute(run, asked)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -45,11 +61,11 @@ def execute(run: Path, asked: argparse.Namespace) -> int:
     run.mkdir(parents=True, exist_ok=True)
     out = run / NOTEBOOK.name
     out.unlink(missing_ok=True)  # what is found there afterwards is from this run
-    command = [sys.executable, "-m", "papermill", str(NOTEBOOK), str(out), "-k", "python3"]
+    command = [sys.executable, "-c", PAPERMILL, str(NOTEBOOK), str(out), "-k", "python3"]
     command += ["--no-progress-bar", "--cwd", str(NOTEBOOK.parent)]
     command += ["-p", "profile", asked.profile, "-p", "seed", str(asked.seed), "-p", "record", str(asked.record)]
     command += ["-p", "devices", str(asked.devices)]
-    command += ["-r", "data", absolute(asked.data)] if asked.data else []
+    command += ["-r", "data", asked.data] if asked.data else []
     status = wait_for(command)
     if status:
         print(f"error: {last_error(out) or 'papermill could not run the notebook; see above'}", file=sys.stderr)
@@ -64,8 +80,9 @@ def wait_for(command: list[str]) -> int:
     Raises KeyboardInterrupt after Ctrl-C, SIGTERM or a closed terminal, when the command has ended.
     """
     # The kernel works in another folder, so that a relative one would be another place there.
-    folders = {name: str(Path(os.environ[name]).resolve()) for name in ("ALEXNET_RUNS", "ALEXNET_DATA") if os.environ.get(name)}
-    with subprocess.Popen(command, env=os.environ | folders, start_new_session=True) as process:
+    places = {name: os.environ[name] for name in ("ALEXNET_RUNS", "ALEXNET_DATA") if os.environ.get(name)}
+    places = {name: str(path_of(place).resolve()) for name, place in places.items()}
+    with subprocess.Popen(command, env=os.environ | places, stdin=subprocess.PIPE, start_new_session=True) as process:
         try:
             return process.wait()
         except KeyboardInterrupt:
@@ -79,7 +96,7 @@ def wait_for(command: list[str]) -> int:
 
 def absolute(data: str) -> str:
     """A folder by its whole path, since the notebook runs elsewhere."""
-    folder = Path(data.removeprefix("folder:")).expanduser()
+    folder = path_of(data.removeprefix("folder:"))
     return f"folder:{folder.resolve()}" if data.startswith("folder:") or folder.is_dir() else data
 
 

@@ -14,11 +14,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, distributed, nn
 
-from alexnet_lib import InputError, ModelConfig, TrainConfig, open_dataset, presets
-from alexnet_lib.__main__ import overridden
+from alexnet_lib import InputError, ModelConfig, TrainConfig, open_dataset
 from alexnet_lib.batches import split_holdout
 from alexnet_lib.checkpoint import understood
-from alexnet_lib.config import merge
+from alexnet_lib.config import merge, overridden, preset
 from alexnet_lib.evaluation import evaluate
 from alexnet_lib.evidence import records
 from alexnet_lib.system.memory import keep_pages
@@ -118,7 +117,7 @@ def main() -> int:
 
 def train(asked: argparse.Namespace, rank: int, world: int) -> None:
     """Everything from the command line to the printed error rates."""
-    model, config = presets.profile(asked.preset)
+    model, config = preset(asked.preset)
     data = {"data": asked.data} if asked.data else {}
     model, config = overridden(model, merge(config, {"seed": asked.seed} | data), asked.set)
     if world != model.towers:
@@ -126,15 +125,15 @@ def train(asked: argparse.Namespace, rank: int, world: int) -> None:
     device = torch.device(pick_device(asked.device))
     join_processes(device)
     if rank == 0:
-        open_dataset(config.data, "train")  # fetched and packed once
+        open_dataset(config.data, "train", size=model.packed_size)  # fetched and packed once
     distributed.barrier()
-    whole = open_dataset(config.data, "train")
+    whole = open_dataset(config.data, "train", size=model.packed_size)
     model = replace(model, classes=len(whole.classes))
     train_set, valid_set = split_holdout(whole, config)
     run_dir = asked.run_dir or records.runs_root() / "train" / f"{asked.preset}-seed{config.seed}"
     trainer = fit_towers(None, model, train_set, valid_set, config, run_dir, str(device))
     if whole.has_split("test"):
-        rates = evaluate(trainer.model, open_dataset(config.data, "test"))
+        rates = evaluate(trainer.model, open_dataset(config.data, "test", size=model.packed_size))
         if rank == 0:
             print("\n".join(f"test_{name:19} {value:8.3f}" for name, value in rates.items()))
     if rank == 0:

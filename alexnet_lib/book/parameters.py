@@ -1,14 +1,16 @@
 """The parameters of a notebook that trains: checked by name and type before anything runs, since papermill only warns."""
 
+import ast
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType
 
-from ..config import InputError, ModelConfig, TrainConfig, merge, one_of
-from ..evidence.records import runs_root
-from ..presets import profile as preset
+from ..config import InputError, ModelConfig, TrainConfig, merge, one_of, preset
+from ..evidence import records
 from ..system.memory import keep_pages
+from ..system.processes import rank_and_world
+from ..system.strict import path_of
 
 # What the parameters cell of 14_reproduction holds. Fields of the two configurations may be given beside them by name.
 KNOWN = {"profile": str, "seed": int, "data": str, "run_dir": str, "record": bool, "devices": int}
@@ -37,31 +39,33 @@ def settle(namespace: dict, experiment: str) -> Settings:
 
     Args:
         namespace: `globals()` in the cell below the parameters.
-        experiment: the notebook's name; runs lie in runs/EXPERIMENT/PROFILE-seedN unless run_dir says otherwise.
+        experiment: the notebook's name; runs lie where records.run_dir says, unless run_dir names another folder.
 
     Raises:
         InputError: a name that is neither a parameter nor a field of ModelConfig or TrainConfig, a wrong type, or no device.
     """
     model_fields, train_fields = ({f.name for f in fields(c)} for c in (ModelConfig, TrainConfig))
     keep_pages()
+    rank_and_world()
     given = check(namespace, KNOWN, Settings, sorted(train_fields | model_fields))
     if given["devices"] < 1:
         raise InputError(f"devices must be 1 or more, not {given['devices']}")
     model, train = preset(given["profile"])
+    usual = train.data
     changes = {"model": dict(given["model"]), "train": dict(given["train"])}
     for name in set(given) - set(KNOWN):
         changes["train" if name in train_fields else "model"][name] = given[name]
     beside = {"seed": given["seed"]} | ({"data": given["data"]} if given["data"] else {})
     model, train = merge(model, changes["model"]), merge(train, beside | changes["train"])
-    run_dir = given["run_dir"] or runs_root() / experiment / f"{given['profile']}-seed{train.seed}"
-    return Settings(given["profile"], model, train, changes, Path(run_dir), given["record"], given["devices"])
+    run_dir = path_of(given["run_dir"]) if given["run_dir"] else records.run_dir(experiment, given["profile"], train, usual)
+    return Settings(given["profile"], model, train, changes, run_dir, given["record"], given["devices"])
 
 
 def check(namespace: dict, known: dict[str, type], settled: type, more: Sequence[str] = ()) -> dict:
     """The parameters in a notebook's namespace, by name.
 
-    A session that runs the cell again holds names of later cells too, which a value of type `settled` betrays; then
-    unknown names pass, types are still checked.
+    Names from before the parameters cell, such as a startup file's, are no parameters. A session that runs the cell again
+    holds names of later cells too, which a value of type `settled` betrays; then unknown names pass, types are still checked.
 
     Args:
         namespace: `globals()` in the cell below the parameters.
@@ -71,7 +75,9 @@ def check(namespace: dict, known: dict[str, type], settled: type, more: Sequence
     Raises:
         InputError: an unknown name, a wrong type, or a parameter that is no longer there.
     """
+    since = _names_since_the_parameters(namespace.get("In", ()), known)
     given = {name: value for name, value in namespace.items() if not _of_the_shell(name, value)}
+    given = {name: value for name, value in given.items() if since is None or name in since}
     names = [*known, *more]
     if any(isinstance(value, settled) for value in given.values()):
         given = {name: value for name, value in given.items() if name in names}
@@ -83,6 +89,23 @@ def check(namespace: dict, known: dict[str, type], settled: type, more: Sequence
     if absent := [name for name in known if name not in given]:
         raise InputError(f"the parameters cell no longer defines {', '.join(absent)}")
     return given
+
+
+def _names_since_the_parameters(cells: Sequence[str], known: dict[str, type]) -> set[str] | None:
+    """The names that were given a value from the parameters cell on; None where no cell that ran is one.
+
+    Args:
+        cells: the source of each cell that ran, as IPython keeps it in `In`.
+    """
+    names: list[set[str]] = []
+    for cell in cells:
+        try:
+            nodes = list(ast.walk(ast.parse(cell)))
+        except (SyntaxError, ValueError):
+            nodes = []
+        names.append({node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)})
+    first = next((place for place, given in enumerate(names) if known.keys() <= given), None)
+    return None if first is None else set().union(*names[first:])
 
 
 def _of_the_shell(name: str, value) -> bool:

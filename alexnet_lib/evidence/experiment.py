@@ -1,15 +1,16 @@
 """One run from data to record, and the experiments of experiments.json: named arms, each a change of a preset."""
 
 import functools
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from .. import introspection, presets
+from .. import introspection
 from ..batches import split_holdout
-from ..config import InputError, ModelConfig, TrainConfig
+from ..config import InputError, ModelConfig, TrainConfig, preset
 from ..data.dataset import open_dataset
 from ..evaluation import check_fits, predict_by_views
 from ..model import AlexNet
@@ -83,7 +84,7 @@ def train_network(
     model: ModelConfig, train: TrainConfig, run_dir: Path, *, device: str | None = None, keep_classes: bool = False
 ) -> tuple[AlexNet, Result, dict]:
     """The part of `run` that trains: the network, what fit() returns, and the data sets by role, None where there is none."""
-    sets = open_sets(train)
+    sets = open_sets(train, model)
     if not keep_classes:
         model = replace(model, classes=len(sets["train"].classes))
     if sets["test"] is not None:
@@ -104,11 +105,15 @@ def _train_among(group, model: ModelConfig, train: TrainConfig, run_dir: Path) -
     train_network(model, train, run_dir, keep_classes=True)
 
 
-def open_sets(train: TrainConfig) -> dict:
-    """The data sets of a run by role: train, valid (held out) and test, None where there is none."""
-    whole = open_dataset(train.data, "train")
+def open_sets(train: TrainConfig, model: ModelConfig) -> dict:
+    """The data sets of a run by role: train, valid (held out) and test, None where there is none; packed for the network."""
+    size = model.packed_size
+    whole = open_dataset(train.data, "train", size=size)
+    if whole.size > 1.5 * size and rank_and_world()[0] == 0:
+        hint = f"pack {whole.name} again with --size {size}, or set model.image_size"
+        print(f"note: the network sees crops of {model.image_size} pixels of images of {whole.size}: {hint}", file=sys.stderr)
     train_set, valid_set = split_holdout(whole, train)
-    test_set = open_dataset(train.data, "test") if whole.has_split("test") else None
+    test_set = open_dataset(train.data, "test", size=size) if whole.has_split("test") else None
     return {"train": train_set, "valid": valid_set, "test": test_set}
 
 
@@ -129,7 +134,7 @@ def arms(experiment: str) -> tuple[dict[str, Arm], tuple[int, ...]]:
     every = plans()
     one_of("experiment", experiment, every)
     plan = every[experiment]
-    model, train = presets.profile(plan["preset"])
+    model, train = preset(plan["preset"])
     model, train = merge(model, plan.get("model", {})), merge(train, plan.get("train", {}))
     named = {}
     for name, changes in plan["arms"].items():
@@ -198,7 +203,7 @@ def is_recorded(arm: Arm, model: ModelConfig, train: TrainConfig) -> bool:
     then = [ModelConfig.from_dict(old["model"]), TrainConfig.from_dict(old["train"])]
     if then != [replace(model, classes=then[0].classes), replace(train, data=then[1].data)]:
         raise InputError(f"{path} was measured with another configuration: remove it, or name another seed")
-    here = {role: s.checksum for role, s in open_sets(train).items() if s is not None and role in old["data"]}
+    here = {role: s.checksum for role, s in open_sets(train, model).items() if s is not None and role in old["data"]}
     if here != {role: facts["checksum"] for role, facts in old["data"].items()}:
         raise InputError(
             f"{path} was measured on {old['data']['train']['name']}, on other images: set ALEXNET_RESULTS to a folder of yours"

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import zlib
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from ..config import InputError, ModelConfig, TrainConfig
 from ..system.files import advice, whole
+from ..system.strict import path_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RESULTS = REPOSITORY / "results"
@@ -26,12 +28,22 @@ PACKAGES = ("torch", "torchvision", "numpy", "pillow")
 
 def runs_root() -> Path:
     """The folder of all runs: $ALEXNET_RUNS, or runs/ beside the library."""
-    return Path(os.environ.get("ALEXNET_RUNS") or REPOSITORY / "runs").expanduser()
+    return path_of(os.environ.get("ALEXNET_RUNS") or REPOSITORY / "runs")
+
+
+def run_dir(experiment: str, name: str, train: TrainConfig, usual: str) -> Path:
+    """The folder of a run: EXPERIMENT/NAME-seedN below `runs_root`, or NAME-DATA-seedN where the data is not the usual."""
+    data = train.data.removeprefix("folder:")
+    if data != train.data or os.sep in data or path_of(data).is_dir():  # two folders may have one name
+        folder = path_of(data).resolve()
+        data = f"{folder.name}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:6]}"
+    between = "" if train.data == usual else "-" + re.sub(r"[^\w.-]", "_", data)
+    return runs_root() / experiment / f"{name}{between}-seed{train.seed}"
 
 
 def results_root() -> Path:
     """The folder of published records: $ALEXNET_RESULTS, or results/ beside the library."""
-    return Path(os.environ.get("ALEXNET_RESULTS") or REPOSITORY / "results").expanduser()
+    return path_of(os.environ.get("ALEXNET_RESULTS") or REPOSITORY / "results")
 
 
 def environment() -> dict:

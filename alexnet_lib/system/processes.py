@@ -69,7 +69,7 @@ def pick_device(name: str | None = None) -> str:
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if name == "cuda" else name
     try:
-        torch.empty(1, device=name)
+        torch.zeros(1, device=name).item()  # "meta" has no numbers
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"no device {name!r} here: {str(error).splitlines()[0]}") from error
     return name
@@ -88,10 +88,14 @@ def rank_and_world() -> tuple[int, int]:
         raise InputError(
             f"the environment has {', '.join(given)} and not {', '.join(absent)}: start with torchrun, or unset {' '.join(given)}"
         )
-    rank, world = os.environ["RANK"], os.environ["WORLD_SIZE"]
-    if not (rank.isdecimal() and world.isdecimal() and int(rank) < int(world)):
-        raise InputError(f"RANK={rank} and WORLD_SIZE={world} are not of torchrun: unset {' '.join(given)}")
-    return int(rank), int(world)
+    try:
+        rank, world, local, port = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT"))
+    except ValueError:
+        raise InputError(f"one of {', '.join(given)} is not a number: start with torchrun, or unset them") from None
+    if not (0 <= rank < world and 0 <= local < world and 0 < port < 2**16):
+        shown = f"RANK {rank}, LOCAL_RANK {local}, WORLD_SIZE {world}, MASTER_PORT {port}"
+        raise InputError(f"{shown} do not fit together: start with torchrun, or unset them")
+    return rank, world
 
 
 def join_processes(device: torch.device) -> None:

@@ -1,16 +1,41 @@
-"""Strict settings: bad input is refused in one line, unknown names and wrong types never pass."""
+"""Strict settings: bad input is refused in one line, unknown names and wrong types never pass.
+
+A configuration is a frozen dataclass whose annotations say what each field may be: a type, `Literal` names, or a number
+with its range, such as Annotated[int, Between(1, 64)]. `check` holds an instance to them, `merge` and `build` make one.
+"""
 
 import dataclasses
 import difflib
+import functools
 import math
+import os
 import re
+import shutil
+import sys
 import types
 import typing
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
 
 
 class InputError(ValueError):
     """Bad input from outside: its text is one line that says what is wrong and what to do about it."""
+
+
+@dataclass(frozen=True)
+class Between:
+    """The range of a number, both ends in it; with `below` the upper end is out."""
+
+    low: float
+    high: float
+    below: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high and not (self.below and value == self.high)
+
+    def __str__(self) -> str:
+        low, high = (f"{end:,}" if isinstance(end, int) else f"{end:g}" for end in (self.low, self.high))
+        return f"at least {low} and {'below' if self.below else 'at most'} {high}"
 
 
 def one_of(what: str, value, allowed) -> None:
@@ -22,22 +47,23 @@ def one_of(what: str, value, allowed) -> None:
         raise InputError(f"unknown {what} {value!r}.{hint} There is: {', '.join(map(str, allowed))}")
 
 
-def positive(obj, *names: str, where: str = "") -> None:
-    """Raises InputError where a numeric field is given and not above zero."""
-    for name in names:
-        if getattr(obj, name) is not None and getattr(obj, name) <= 0:
-            raise InputError(f"{where + '.' if where else ''}{name} must be above 0, not {getattr(obj, name)}")
+def file_name(what: str, text: str) -> str:
+    """The text, which is to be part of a path. Raises InputError where it could lead elsewhere or is no name everywhere."""
+    if not re.fullmatch(r"\w[\w.+=-]{0,99}", text):
+        raise InputError(f"{what} names files: up to 100 letters, digits and . _ + = -, a letter or digit first, not {text!r}")
+    return text
 
 
-def not_negative(obj, *names: str, where: str = "") -> None:
-    """Raises InputError where a numeric field is given and below zero."""
-    for name in names:
-        if getattr(obj, name) is not None and getattr(obj, name) < 0:
-            raise InputError(f"{where + '.' if where else ''}{name} must not be negative, not {getattr(obj, name)}")
+def path_of(text: str | os.PathLike) -> Path:
+    """The path that a user names, ~ and ~user read as a shell would. Raises InputError where there is no such home."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise InputError(f"{text}: there is no such home folder here. Write the path in full") from None
 
 
 def merge(config, overrides: dict, where: str = ""):
-    """config with fields replaced, nested parts by dicts of their fields. Raises InputError for unknown fields."""
+    """config with fields replaced, nested parts by dicts of their fields. Raises InputError for what does not fit."""
     hints = typing.get_type_hints(type(config))
     changes = {}
     for key, value in overrides.items():
@@ -51,7 +77,7 @@ def merge(config, overrides: dict, where: str = ""):
 
 
 def _part_type(hint, path: str):
-    kinds = [t for t in (typing.get_args(hint) or (hint,)) if is_dataclass(t)]
+    kinds = [t for t in _options(hint) if is_dataclass(t)]
     if not kinds:
         raise InputError(f"{path} is a plain value, not a group of settings")
     return kinds[0]
@@ -71,40 +97,67 @@ def build(cls, values: dict, where: str = ""):
 
 def _convert(hint, value):
     """Lists become tuples and whole numbers floats where the field wants them: YAML and JSON know no better."""
-    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    kinds = _options(hint)
     if isinstance(value, list) and any(typing.get_origin(k) is tuple for k in kinds):
         return tuple(value)
-    exponent = isinstance(value, str) and re.fullmatch(r"[-+]?\d+\.?\d*[eE][-+]?\d+", value)  # 1e-3 is text in YAML 1.1
-    if float in kinds and (exponent or (type(value) is int and int not in kinds)):
+    exponent = isinstance(value, str) and re.fullmatch(r"[-+]?\d+\.?\d*[eE][-+]?\d+", value)  # text in papermill's YAML 1.1
+    if float in kinds and (exponent or (type(value) is int and int not in kinds and abs(value) < 10**300)):
         return float(value)
     return value
 
 
-def check_types(config) -> None:
-    """Every field holds a value of its declared type; bool is not taken for a number."""
-    for name, hint in typing.get_type_hints(type(config)).items():
-        value = getattr(config, name)
-        if not _is_a(value, hint):
-            kind = (
-                getattr(hint, "__name__", None)
-                if not typing.get_args(hint)
-                else str(hint).replace(f"{type(config).__module__}.", "")
-            )
-            raise InputError(f"{name} must be {kind}, not {value!r} ({type(value).__name__})")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise InputError(f"{name} must be a finite number, not {value}")
-        for part in value if isinstance(value, tuple) else (value,):
-            if is_dataclass(part):
-                check_types(part)
+_hints = functools.cache(functools.partial(typing.get_type_hints, include_extras=True))
 
 
-def _is_a(value, hint) -> bool:
-    if isinstance(hint, types.UnionType):
-        return any(_is_a(value, h) for h in typing.get_args(hint))
-    if typing.get_origin(hint) is tuple:
-        return isinstance(value, tuple) and all(_is_a(v, typing.get_args(hint)[0]) for v in value)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint)
+def check(config, where: str = "") -> None:
+    """Raises InputError where a field does not hold what its annotation says; bool is not taken for a number."""
+    for name, hint in _hints(type(config)).items():
+        _check(f"{where}{name}", getattr(config, name), hint)
+
+
+def _check(path: str, value, hint) -> None:
+    kinds = _options(hint)
+    if value is None and types.NoneType in kinds:
+        return
+    kind, bounds = kinds[0], None
+    if typing.get_origin(kind) is typing.Annotated:
+        kind, bounds = typing.get_args(kind)
+    if typing.get_origin(kind) is typing.Literal:
+        one_of(path, value, typing.get_args(kind))
+    elif typing.get_origin(kind) is tuple and isinstance(value, tuple):
+        for part in value:
+            _check(path, part, typing.get_args(kind)[0])
+    elif not _is_a(value, typing.get_origin(kind) or kind):
+        wanted = (typing.get_origin(kind) or kind).__name__ + (" or None" if types.NoneType in kinds else "")
+        raise InputError(f"{path} must be {wanted}, not {_shown(value)} ({type(value).__name__})")
+    elif is_dataclass(value):
+        check(value, f"{path}.")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{path} must be a finite number, not {value}")
+    elif bounds is not None and value not in bounds:
+        raise InputError(f"{path} must be {bounds}, not {_shown(value)}")
+
+
+def _options(hint) -> tuple:
+    """The types that are allowed, None last."""
+    return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+
+
+def _is_a(value, kind: type) -> bool:
+    return isinstance(value, int | float if kind is float else kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _shown(value) -> str:
+    if isinstance(value, int) and abs(value) >= 10**20:  # Python itself refuses to write some of these
+        return f"a number of {value.bit_length()} bits"
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def check_compiler() -> None:
+    """Raises InputError where there is no C++ compiler, which torch.compile calls at the first step."""
+    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "cl" if os.name == "nt" else "g++")
+    if not shutil.which(compiler):
+        raise InputError(
+            f"compile=true needs a C++ compiler, and there is no {compiler}: install one, name it in CXX, or do without"
+        )
