@@ -810,10 +810,10 @@ def test_opening_reads_no_pixels(photos10):
     dataset = PackedDataset.open(photos10[0].folder)
     assert "_maps" not in vars(dataset)
     assert isinstance(dataset._maps[0].base, np.memmap) and dataset._maps[0].base.mode == "r"
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(10):
         PackedDataset.open(photos10[0].folder)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_pages_are_shared(tmp_path):
