@@ -4,6 +4,7 @@ Everything here follows from the seed and the number of the step, and nothing fr
 for the whole batch and keeps its own part.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -88,12 +89,38 @@ def split_holdout(dataset, config: TrainConfig):
 
     Of a small set no more than a tenth is held out, so that a preset made for ImageNet also serves a taste of it. Both
     parts are drawn with config.holdout_seed: folders come class by class, and the first images would be of one class.
+    Where images share pixels, dataset.groups says which: nothing of a group that validates is trained on.
     """
     count = min(config.holdout, len(dataset) // 10)
     order = np.random.default_rng(config.holdout_seed).permutation(len(dataset))
-    held, kept = np.sort(order[:count]), np.sort(order[count:][: config.limit])
+    groups = getattr(dataset, "groups", None)
+    if groups is None:
+        held, others = order[:count], order[count:]
+    else:
+        held = _whole_groups(order, groups, dataset.labels, count)
+        others = order[~np.isin(groups[order], groups[held])]
+    held, kept = np.sort(held), np.sort(others[: config.limit])
     train_set = dataset if len(kept) == len(dataset) else dataset.subset(kept)
-    return train_set, dataset.subset(held) if count else None
+    return train_set, dataset.subset(held) if len(held) else None
+
+
+def _whole_groups(order: np.ndarray, groups: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+    """`count` places of groups in the order in which they are met, each of the class with the fewest places so far.
+
+    Every class keeps one group, whatever the count.
+    """
+    members, waiting = {}, {}
+    for place in order.tolist():
+        members.setdefault(int(groups[place]), []).append(place)
+    for places in members.values():
+        waiting.setdefault(int(labels[places[0]]), []).append(places)
+    held, taken = [], Counter()
+    while len(held) < count and (free := [label for label, some in waiting.items() if len(some) > 1]):
+        label = min(free, key=lambda label: (taken[label], label))
+        places = waiting[label].pop(0)
+        taken[label] += len(places)
+        held += places
+    return np.array(held[:count], dtype=np.int64)
 
 
 def mix(*numbers: int) -> int:

@@ -186,12 +186,13 @@ def test_other_precisions_and_layouts_run(photos10, tmp_path):
 
 def test_holdout_and_limit(photos10):
     train, valid = split_holdout(photos10[0], tiny_training(holdout=300, limit=None))
-    assert (len(train), len(valid)) == (2700, 300) and not set(train.order) & set(valid.order)
+    assert len(valid) == 300 and 2600 < len(train) <= 2700  # blocks are held out whole
+    assert not set(train.order) & set(valid.order)
     again = split_holdout(photos10[0], tiny_training(holdout=300, limit=None, seed=5))[1]
     assert (again.order == valid.order).all()  # one seed's validation set is every seed's
     assert split_holdout(photos10[0], tiny_training(holdout=0, limit=None)) == (photos10[0], None)
     most = split_holdout(photos10[0], tiny_training(holdout=3000, limit=None))
-    assert [len(part) for part in most] == [2700, 300]  # at most a tenth
+    assert [len(part) for part in most] == [len(train), 300]  # at most a tenth
 
 
 def test_of_a_handful_nothing_is_held_out(photos10):
@@ -268,7 +269,7 @@ def test_limit_draws_from_all_classes(photos10):
     assert (len(train), len(valid)) == (200, 100) and not set(train.order) & set(valid.order)
     assert set(train.labels) == set(valid.labels) == set(range(10))
     most = split_holdout(photos10[0], tiny_training(limit=10**6, holdout=100))[0]
-    assert len(most) == 2900 and set(train.order) < set(most.order)
+    assert 2800 < len(most) <= 2900 and set(train.order) < set(most.order)
 
 
 def test_compiled_is_the_same_network(photos10, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import pytest
 from helpers import ROOT
 
 from alexnet_lib import InputError
+from alexnet_lib.system import workers
 from alexnet_lib.system.workers import each
 
 
@@ -76,6 +77,55 @@ def test_ctrl_c_ends_a_worker_without_a_word(capfd):
     assert capfd.readouterr().err == ""
 
 
+def test_a_process_that_cannot_be_started_is_said_in_one_line(monkeypatch):
+    started, start = [], multiprocessing.process.BaseProcess.start
+
+    def refused(process):
+        if started:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        started.append(process)
+        start(process)
+
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", refused)
+    with pytest.raises(
+        InputError, match=r"cannot start a worker process: Resource temporarily unavailable\. Start again with fewer"
+    ):
+        list(each(square, range(8), 4))
+    assert len(started) == 1 and not multiprocessing.active_children()
+
+
+def test_processes_may_start_from_nothing(monkeypatch):
+    """As they do on macOS and Windows."""
+    monkeypatch.setattr(workers, "START", "spawn")
+    assert sorted(each(square, range(6), 2)) == [n * n for n in range(6)]
+    with pytest.raises(InputError, match="was killed"):
+        list(each(die, range(2), 2))
+
+
+def die(_) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+WITHOUT_GUARD = """
+from math import sqrt
+from alexnet_lib.system import workers
+
+workers.START = "spawn"
+try:
+    print(list(workers.each(sqrt, [1, 4], 2)))
+except workers.InputError as error:
+    print("said:", error)
+"""
+
+
+def test_a_script_without_a_guard_is_told_so(tmp_path):
+    (tmp_path / "script.py").write_text(WITHOUT_GUARD)
+    command = [sys.executable, str(tmp_path / "script.py")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert "said: a worker process could not start. In a script, put what starts it below" in done.stdout, done.stderr
+
+
 PROGRAM = """
 import os, time
 from alexnet_lib.system.workers import each
@@ -101,7 +151,7 @@ print(work(0), *each(work, [1, 1], 2))
 
 
 def test_torch_works_in_workers_of_a_process_that_used_threads():
-    done = subprocess.run([sys.executable, "-c", THREADS], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    done = subprocess.run([sys.executable, "-c", THREADS], cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.stdout.split() == ["4000000.0", "8000000.0", "8000000.0"], done.stderr
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import textwrap
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,9 +15,15 @@ from torch import Tensor
 logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # a slow first import would warn in the notebook's cell
 
 import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib import font_manager  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from ..evidence.claims import BAND  # noqa: E402
+
+warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box is drawn: no font here has every script
+
+# The first font has no Chinese or Japanese; of these, which systems bring along, those that are here come after it.
+WIDE_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "PingFang SC", "Microsoft YaHei", "Arial Unicode MS")
 
 # Dark to light, so that the order is visible without colour; chosen for the common kinds of colour blindness.
 COLOURS = ("#14213d", "#c2410c", "#3a86c8", "#e0a526", "#8a8f98")
@@ -28,6 +35,7 @@ STYLE = {
     "savefig.facecolor": CARD,
     "figure.dpi": 100,
     "figure.constrained_layout.use": True,
+    "font.family": ["DejaVu Sans", *(name for name in WIDE_FONTS if name in font_manager.get_font_names())],
     "font.size": 10,
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -225,16 +233,17 @@ def guesses_figure(
     for column, (image, p, label) in enumerate(zip(images, probabilities, labels, strict=True)):
         top, below = axes[:, column]
         top.imshow(image)
-        top.set_title(classes[label], fontsize=9)
+        top.set_title(classes[label], fontsize=9, parse_math=False)
         top.axis("off")
         best = p.topk(min(count, len(classes)))
         places = range(len(best.indices))
-        below.barh(places, best.values, color=[COLOURS[0] if i == label else COLOURS[3] for i in best.indices])
+        below.barh(places, best.values.tolist(), color=[COLOURS[0] if i == label else COLOURS[3] for i in best.indices])
         for place, i in zip(places, best.indices, strict=True):
             below.text(
                 0.02,
                 place,
                 classes[i][:20],
+                parse_math=False,
                 va="center",
                 fontsize=7,
                 color=INK,

@@ -5,20 +5,27 @@ processes share the pages.
 """
 
 import hashlib
+import io
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock  # comes with torch
 
+from ..system.files import advice
 from ..system.progress import bar
 from ..system.strict import InputError
 from . import sources
-from .packing import FORMAT, HEADER_BYTES, PARTS, SCALING, pack
+from .folders import shown, state
+from .packing import FORMAT, index_checksum, pack
+from .shards import PARTS, SCALING, is_whole, one_at_a_time
+
+
+class NotWhole(InputError):
+    """A packed set that is damaged, or was not finished: packing into its folder again mends it."""
 
 
 def open_dataset(
@@ -35,36 +42,45 @@ def open_dataset(
         holdout: see sources.hold_out.
 
     Raises:
-        InputError: no such data set or split, or it cannot be fetched, packed or opened.
+        InputError: no such data set or split, it cannot be fetched, packed or opened, or its folder has changed since.
     """
     data = str(data)
     folder = Path(data.removeprefix("folder:")).expanduser()
-    if data in sources.NAMES or not ((folder / "index.json").is_file() or (folder / PARTS).is_dir()):
-        source, root = sources.find(data, root), sources.data_root(root)
-        side = source.side or size or 256
-        how = side if source.side else (side, SCALING)  # images that keep their size are not scaled
-        identity = hashlib.sha256(repr((FORMAT, source.origin, how, holdout)).encode()).hexdigest()[:8]
-        folder = root / "packed" / f"{source.name}-{side}-{identity}"
-        if not (folder / "index.json").is_file():
-            with _one_at_a_time(folder):
-                if not (folder / "index.json").is_file():
-                    pack(data, folder, size=side, root=root, holdout=holdout, progress=progress)
-    return PackedDataset.open(folder, split)
+    if data not in sources.NAMES and ((folder / "index.json").is_file() or (folder / PARTS).is_dir()):
+        return PackedDataset.open(folder, split)
+    source, root = sources.find(data, root), sources.data_root(root)
+    side = source.side or size or 256
+    how = side if source.side else (side, SCALING)  # images that keep their size are not scaled
+    identity = hashlib.sha256(repr((source.edition, source.origin, how, holdout)).encode())
+    folder = root / "packed" / f"{source.name}-{side}-{identity.hexdigest()[:8]}"
+    try:
+        found = PackedDataset.open(folder, split)
+    except NotWhole:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with one_at_a_time(folder.with_name(f"{folder.name}.lock")):
+                return _opened_or_packed(folder, split, data, size=side, root=root, holdout=holdout, progress=progress)
+        except OSError as error:
+            where = "Name another place with ALEXNET_DATA"
+            raise InputError(f"cannot write to {shown(folder.parent)}: {advice(error)}. {where}") from error
+    if found.listing and found.listing != state(source.read(), source.origin):
+        raise InputError(
+            f"images in {shown(source.origin)} were added, removed or replaced since they were packed. "
+            f"Remove {folder} to have them packed anew, or name it as the data to go on with the old ones"
+        )
+    return found
 
 
-@contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Of the processes of a distributed run, one packs and the others wait for it."""
+def _opened_or_packed(folder: Path, split: str, data: str, **how) -> "PackedDataset":
+    """For a process that has the folder to itself, perhaps after another that packed it."""
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{folder}.lock")
-        lock.acquire()
-    except OSError as error:
-        raise InputError(f"cannot write to {folder.parent}: {error.strerror}. Name another place with ALEXNET_DATA") from error
-    try:
-        yield
-    finally:
-        lock.release()
+        return PackedDataset.open(folder, split)
+    except NotWhole:
+        said = pack(data, folder, **how)
+    found = PackedDataset.open(folder, split)
+    if how["progress"] and not said.endswith("; 0 broken ones were left out"):
+        print(said, file=sys.stderr)
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +97,8 @@ class PackedDataset:
         checksum: of class names, labels and pixels.
         shards: file, count and sha256 of each.
         order: places of this part's images in the split.
+        groups: int64 (N,) where images share pixels: those that do have the same number, and are held out together.
+        listing: of the files that were packed, see folders.state; None where they do not change.
     """
 
     folder: Path
@@ -94,36 +112,56 @@ class PackedDataset:
     checksum: str
     shards: tuple[dict, ...]
     order: np.ndarray
+    groups: np.ndarray | None = None
+    listing: str | None = None
 
     @classmethod
     def open(cls, folder: Path | str, split: str = "train") -> "PackedDataset":
-        """Raises InputError where the folder holds no whole packed set, or not that split."""
+        """Reads no pixels, and checks all else.
+
+        Raises InputError where there is no such split, or NotWhole where there is no packed set or it is damaged.
+        """
         folder, split = Path(folder), "test" if split == "val" else split
         try:
-            index = json.loads((folder / "index.json").read_text())
-            if index["format"] != FORMAT:
-                raise InputError(f"{folder} has format {index['format']}, this library reads {FORMAT}. Pack it again")
-            if split not in index["splits"]:
-                there = ", ".join(index["splits"])
-                raise InputError(f"{index['name']} has no {split} split, only {there}. Packing with a holdout makes a test split")
-            part, size = index["splits"][split], index["size"]
-            for shard in part["shards"]:
-                if (folder / shard["file"]).stat().st_size != HEADER_BYTES + shard["count"] * size * size * 3:
-                    raise ValueError(f"{shard['file']} is cut short")
-            labels, mean_image = np.load(folder / f"labels-{split}.npy"), np.load(folder / "mean_image.npy")
-            covariance = np.array(index["colour_covariance"])
+            index = json.loads((folder / "index.json").read_bytes())
+            if index["format"] != 1 and index.pop("sha256") != index_checksum(index):
+                raise ValueError("index.json has another checksum")
+            if index["format"] in (1, FORMAT) and split in index["splits"]:
+                return cls._from_index(folder, index, split)
         except FileNotFoundError as error:
             missing = Path(error.filename).name
-            raise InputError(
-                f"{folder} is no packed set, or one that was not finished: {missing} is missing. Pack it (again)"
+            raise NotWhole(
+                f"{shown(folder)} is no packed set, or one that was not finished: {missing} is missing. Pack it (again)"
             ) from error
-        except (KeyError, TypeError, ValueError, EOFError) as error:
-            raise InputError(f"{folder} is damaged ({error}). Remove it and pack it again") from error
+        except (KeyError, TypeError, ValueError, EOFError, AttributeError) as error:
+            hint = "Pack into it again: what is whole is kept"
+            raise NotWhole(f"{shown(folder)} is damaged ({error}). {hint}") from error
         except OSError as error:
-            raise InputError(f"cannot read {folder}: {error.strerror}") from error
+            raise InputError(f"cannot read {shown(folder)}: {advice(error)}") from error
+        if index["format"] not in (1, FORMAT):
+            newer = "Use the version of the library that packed it, or pack into another folder"
+            raise InputError(f"{shown(folder)} has format {index['format']}, this library reads {FORMAT}. {newer}")
+        there = ", ".join(index["splits"])
+        raise InputError(f"{index['name']} has no {split} split, only {there}. Packing with a holdout makes a test split")
+
+    @classmethod
+    def _from_index(cls, folder: Path, index: dict, split: str) -> "PackedDataset":
+        def array(name: str) -> np.ndarray:
+            content = (folder / name).read_bytes()
+            if hashlib.sha256(content).hexdigest() != index["files"][name]:
+                raise ValueError(f"{name} has another checksum")
+            return np.load(io.BytesIO(content))
+
+        part, size = index["splits"][split], index["size"]
+        for shard in part["shards"]:
+            if not is_whole(folder / shard["file"], shard["count"], size):
+                (folder / shard["file"]).stat()  # or it is missing
+                raise ValueError(f"{shard['file']} is cut short or has another header")
+        labels, groups = array(f"labels-{split}.npy"), f"groups-{split}.npy"
         return cls(
-            folder, index["name"], split, tuple(index["classes"]), labels, size, mean_image, covariance,
-            part["checksum"], tuple(part["shards"]), np.arange(len(labels)),
+            folder, index["name"], split, tuple(index["classes"]), labels, size, array("mean_image.npy"),
+            np.array(index["colour_covariance"]), part["checksum"], tuple(part["shards"]), np.arange(len(labels)),
+            array(groups) if groups in index["files"] else None, index.get("listing"),
         )  # fmt: skip
 
     def __len__(self) -> int:
@@ -147,7 +185,8 @@ class PackedDataset:
         """These images alone, with the mean image and colours of the whole; its checksum names them too."""
         indices = np.asarray(indices, dtype=np.int64)
         checksum = hashlib.sha256(self.checksum.encode() + self.order[indices].tobytes()).hexdigest()
-        return replace(self, labels=self.labels[indices], order=self.order[indices], checksum=checksum)
+        groups = None if self.groups is None else self.groups[indices]
+        return replace(self, labels=self.labels[indices], order=self.order[indices], groups=groups, checksum=checksum)
 
     @property
     def colour_axes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -167,7 +206,8 @@ class PackedDataset:
             except OSError:
                 intact = False
             if not intact:
-                raise InputError(f"{self.folder / name} is damaged. Remove {self.folder} and pack it again")
+                again = f"Remove that file and pack into {shown(self.folder)} again: all else is kept"
+                raise NotWhole(f"{shown(self.folder / name)} is damaged. {again}")
 
     def __getstate__(self) -> dict:
         return {field.name: getattr(self, field.name) for field in fields(self)}  # the maps would be copied whole

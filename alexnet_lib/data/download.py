@@ -6,15 +6,17 @@ import shutil
 import tarfile
 import urllib.error
 import urllib.request
-import zipfile
 import zlib
 from http.client import HTTPException
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
+from ..system.files import advice
 from ..system.progress import bar
 from ..system.strict import InputError
 
 BLOCK = 2**18  # bytes
+STALLED = 30  # seconds without a byte after which a server is given up
+MOST = 20  # times the size of an archive, and 16 MiB, that its members may have together
 
 
 def fetch(url: str, path: Path, md5: str) -> Path:
@@ -36,7 +38,7 @@ def fetch(url: str, path: Path, md5: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         _download(url, partial)
     except (HTTPException, OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
+        reason = getattr(error, "reason", None) or (advice(error) if isinstance(error, OSError) else error)
         raise InputError(f"cannot download {path.name}: {reason}. {by_hand}") from error
     if _md5(partial) != md5:
         partial.unlink()
@@ -50,11 +52,13 @@ def _download(url: str, partial: Path) -> None:
     have = partial.stat().st_size if partial.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
-        response = urllib.request.urlopen(request, timeout=30)
+        response = urllib.request.urlopen(request, timeout=STALLED)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # nothing is missing; the checksum decides
             return
         raise
+    if response.headers.get_content_type() == "text/html":  # a page about an error or a login, with status 200
+        raise OSError("the server answers with a page instead of the file")
     with response, open(partial, "ab" if response.status == 206 else "wb") as file:
         have = file.tell()
         length = response.headers.get("Content-Length")
@@ -68,36 +72,42 @@ def _download(url: str, partial: Path) -> None:
 
 
 def unpack(archive: Path, target: Path) -> None:
-    """Unpacks a tar or zip archive into target; its files appear there only once all are unpacked.
+    """Unpacks a tar archive into target; its files appear there only once all are unpacked.
 
-    Raises InputError where a member would land outside the target, or the archive is broken.
+    Raises InputError where a member is neither a file nor a folder or would land outside the target, where the members
+    are far larger than the archive, or where it is broken.
     """
     staging = target / f".{archive.name}.unpacking"
     shutil.rmtree(staging, ignore_errors=True)  # of an earlier run that was interrupted
     try:
         staging.mkdir(parents=True)
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as members:
-                _refuse_outside(archive, members.namelist())
-                members.extractall(staging)  # writes a link as a plain file
-        else:
-            with tarfile.open(archive) as members:
-                _refuse_outside(archive, members.getnames())
-                members.extractall(staging, filter="data")  # refuses links that lead outside, and devices
+        left = MOST * archive.stat().st_size + 2**24
+        with tarfile.open(archive) as members:
+            for member in members:
+                left -= member.size
+                _refuse(archive, member, left)
+                if member.isdir():
+                    (staging / member.name).mkdir(parents=True, exist_ok=True)
+                else:  # written by hand: the standard library's own check of members came with Python 3.11.4
+                    (staging / member.name).parent.mkdir(parents=True, exist_ok=True)
+                    with members.extractfile(member) as content, open(staging / member.name, "wb") as file:
+                        shutil.copyfileobj(content, file)
         for entry in staging.iterdir():
             entry.replace(target / entry.name)
-    except tarfile.FilterError as error:
-        raise InputError(f"{archive} is refused: {error}") from error
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-        raise InputError(f"cannot unpack {archive}: {error}") from error
+    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+        raise InputError(f"cannot unpack {archive}: {advice(error) if isinstance(error, OSError) else error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _refuse_outside(archive: Path, names: list[str]) -> None:
-    for name in names:
-        if name.startswith(("/", "\\")) or ".." in Path(name).parts:
-            raise InputError(f"{archive} is refused: its member {name!r} would land outside the folder")
+def _refuse(archive: Path, member: tarfile.TarInfo, left: int) -> None:
+    name, where = repr(member.name), PureWindowsPath(member.name)  # which knows the separators of all systems
+    if where.anchor or ".." in where.parts:
+        raise InputError(f"{archive} is refused: its member {name} would land outside the folder")
+    if member.issparse() or not (member.isreg() or member.isdir()):
+        raise InputError(f"{archive} is refused: its member {name} is a link or a device")
+    if left < 0:
+        raise InputError(f"{archive} is refused: its members are more than {MOST} times as large as it is")
 
 
 def _md5(path: Path) -> str:

@@ -12,6 +12,9 @@ import torch
 
 from .strict import InputError
 
+# A fork needs no guard in the caller's script; what runs in it must start no threads of its own.
+START = "fork" if sys.platform == "linux" else "spawn"
+
 
 def each(function: Callable, things: Sequence, workers: int | None = None) -> Iterator:
     """function(thing) for every thing, in the order in which they are done.
@@ -26,15 +29,20 @@ def each(function: Callable, things: Sequence, workers: int | None = None) -> It
     if workers <= 1:
         yield from map(function, things)
         return
-    # A fork needs no guard in the caller's script; what runs in it must start no threads of its own.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
-    # No pool of the standard library: with a worker that dies at the wrong moment, theirs wait for ever.
+    context = multiprocessing.get_context(START)
+    # No pool of the standard library: with a worker that dies at the wrong moment, theirs wait for ever. Nor joblib's: its
+    # workers live on where their parent is killed, and take seconds to start where a fork takes a tenth of one.
     running = {}
     try:
         for first in range(workers):
             ours, theirs = context.Pipe(duplex=False)
-            running[ours] = context.Process(target=_work, args=(function, things[first::workers], theirs), daemon=True)
-            running[ours].start()
+            process = context.Process(target=_work, args=(function, things[first::workers], theirs), daemon=True)
+            try:
+                process.start()
+            except OSError as error:
+                hint = "Start again with fewer workers"
+                raise InputError(f"cannot start a worker process: {error.strerror or error}. {hint}") from error
+            running[ours] = process
             theirs.close()
         while running:
             for end in wait(list(running)):
@@ -44,6 +52,9 @@ def each(function: Callable, things: Sequence, workers: int | None = None) -> It
                     process = running.pop(end)
                     process.join()
                     if process.exitcode:
+                        if process.exitcode > 0:  # a killed one's is negative
+                            guard = "put what starts it below: if __name__ == '__main__'"
+                            raise InputError(f"a worker process could not start. In a script, {guard}") from None
                         hint = "perhaps for want of memory. Start again with fewer workers"
                         raise InputError(f"a worker process was killed, {hint}") from None
                     continue

@@ -1,0 +1,186 @@
+"""Folder trees of images: one subfolder a class, or such trees below train/ and test/.
+
+Each real folder is read once, whatever links lead to it, and what systems leave in folders is not read at all.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from ..system.strict import InputError
+
+# Folders that a system or a disk station made. So are those whose names start with a dot.
+LITTER = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found", "__pycache__")
+# Names of splits, in any case. The first kind of test split that is there is taken.
+TRAIN, TESTS = ("train", "training"), (("test", "testing"), ("val", "valid", "validation"), ("eval", "evaluation"))
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images, as paths of files or as pixels, uint8 (N, H, W, 3), and their labels, int64 (N,).
+
+    Where images share pixels, groups, int64 (N,), says which ones do: a group is held out whole.
+    """
+
+    images: Sequence[str] | np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray | None = None
+
+
+class Listing(NamedTuple):
+    """The names of the classes, the splits "train" and perhaps "test", and what a user should know of them."""
+
+    classes: tuple[str, ...]
+    splits: dict[str, Split]
+    notes: tuple[str, ...] = ()
+
+
+def tree(folder: Path, tests: Sequence[Sequence[str]] = TESTS) -> Listing:
+    """Class names and splits of an ImageFolder tree. A class is a subfolder; its images may lie in folders below it.
+
+    Files count as images by their extension here, as in torchvision; packing judges them by their content.
+
+    Args:
+        tests: names of the test split, by kind.
+
+    Raises:
+        InputError: a class or a split without images, a folder that cannot be read, or one that is two things at once.
+    """
+    train, test, notes = _split_folders(folder, tests)
+    names = _subfolders(train)
+    if not names:
+        raise InputError(f"no images in {shown(train)}: it needs one subfolder a class with image files in it")
+    if test and (unknown := sorted(set(_subfolders(test)) - set(names))):
+        both = "Both need the same class names"
+        raise InputError(f"{shown(test)} has a class that {shown(train)} has not: {shown(unknown[0])}. {both}")
+    parts = {"train": train} | ({"test": test} if test else {})
+    folders = {split: [part / name for name in names if (part / name).is_dir()] for split, part in parts.items()}
+    seen = _claimed([where for some in folders.values() for where in some])
+    splits = {split: _split(part, names, folders[split], seen) for split, part in parts.items()}
+    if absent := set(range(len(names))) - set(splits["train"].labels.tolist()):
+        raise InputError(f"no images in {shown(train / names[min(absent)])}: fill that class or remove its folder")
+    if test:
+        if not len(splits["test"].labels):
+            how = f"sort them into one subfolder a class, as in {shown(train)}, or remove it"
+            raise InputError(f"no images in {shown(test)}: {how}")
+        if untested := sorted(set(range(len(names))) - set(splits["test"].labels.tolist())):
+            some = ", ".join(shown(names[i]) for i in untested[:3]) + (", ..." if len(untested) > 3 else "")
+            notes.append(f"no test images of {len(untested)} classes: {some}")
+    if len(names) == 1:
+        notes.append("there is one class only, so nothing to tell apart")
+    return Listing(tuple(map(shown, names)), splits, tuple(notes))
+
+
+def _split_folders(folder: Path, tests: Sequence[Sequence[str]]) -> tuple[Path, Path | None, list[str]]:
+    """The folders of the training and the test split, and what lies beside them."""
+    names = _subfolders(folder)
+    known = {name for kind in (TRAIN, *TESTS) for name in kind}
+    full = [name for name in names if name.lower() in known and _subfolders(folder / name)]
+    trains = [name for name in names if name.lower() in TRAIN]
+    # A folder of trains may be a class, among buses and cars, and hold no folders.
+    if not trains or not (set(trains) & set(full) or all(name.lower() in known for name in names)):
+        if full:
+            raise InputError(f"{shown(folder)} has {shown(full[0])}/ with folders in it, but no train/ beside it")
+        return folder, None, []
+    kinds = [some for kind in tests if (some := [name for name in names if name.lower() in kind])]
+    chosen = next((some for some in kinds if set(some) & set(full)), kinds[0] if kinds else [])
+    for some in (trains, chosen):
+        if len(some) > 1:
+            raise InputError(f"{shown(folder)} has both {some[0]}/ and {some[1]}/: rename the one that is not to be read")
+    unread = [f"{shown(name)}/" for name in names if name not in (*trains, *chosen)]
+    notes = [f"not read: {', '.join(unread[:5])} beside {trains[0]}/"] if unread else []
+    return folder / trains[0], folder / chosen[0] if chosen else None, notes
+
+
+def _claimed(classes: list[Path]) -> set[tuple[int, int]]:
+    """Which folders are spoken for: those of the classes, and all above them, so that no link leads back up."""
+    seen = {_identity(above) for where in classes for above in where.absolute().parents}
+    for where in classes:
+        if (own := _identity(where)) in seen:
+            raise InputError(f"{shown(where)} is a link to a folder that is read already: remove it")
+        seen.add(own)
+    return seen
+
+
+def _split(part: Path, names: Sequence[str], folders: Sequence[Path], seen: set) -> Split:
+    found = [image_files(part / name, seen) if part / name in folders else [] for name in names]
+    labels = np.repeat(np.arange(len(names), dtype=np.int64), [len(files) for files in found])
+    return Split([path for files in found for path in files], labels)
+
+
+def image_files(folder: Path, seen: set[tuple[int, int]]) -> list[str]:
+    """Paths of the images below a folder, sorted. Folders in `seen` are left out; those that are met are added to it."""
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+
+    found, waiting = [], [str(folder)]
+    while waiting:
+        for entry in _entries(waiting.pop()):
+            if _is_folder(entry):
+                if (own := _identity(entry.path)) not in seen:
+                    seen.add(own)
+                    waiting.append(entry.path)
+            elif entry.name.lower().endswith(IMG_EXTENSIONS):
+                found.append(entry.path)
+    return sorted(found)
+
+
+def own_side(folder: Path) -> int | None:
+    """The side that the first images of up to twenty classes share, where they are square and at most 64 pixels."""
+    train, sizes = _split_folders(folder, TESTS)[0], set()
+    for name in _subfolders(train)[:20]:
+        for path in filter(os.path.isfile, image_files(train / name, {_identity(train)})[:1]):  # a pipe would never end
+            with suppress(Exception), Image.open(path) as image:  # packing reports what is broken
+                sizes.add(image.size)
+    (width, height), *others = sizes or [(0, 1)]
+    return width if not others and width == height <= 64 else None
+
+
+def state(listing: Listing, folder: str) -> str:
+    """SHA-256 of the names, sizes and times of the images of a tree: another one where some were added or replaced."""
+    digest = hashlib.sha256()
+    for split, part in listing.splits.items():
+        for path in part.images:
+            with suppress(OSError):  # packing reports it
+                facts = os.stat(path)
+                digest.update(os.fsencode(f"{split}{path.removeprefix(folder)}\0{facts.st_size} {facts.st_mtime_ns}\n"))
+    return digest.hexdigest()
+
+
+def shown(path: Path | str) -> str:
+    """A name as it can be printed: of bytes that are no text, and of what would end a line, the code in hexadecimal."""
+    text = str(path)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _entries(folder: Path | str) -> list[os.DirEntry]:
+    try:
+        with os.scandir(folder) as found:
+            return sorted((e for e in found if not e.name.startswith(".") and e.name not in LITTER), key=lambda e: e.name)
+    except OSError as error:
+        reason = f"{error.strerror}. Let it be read, or move it out of the tree"
+        raise InputError(f"cannot read the folder {shown(folder)}: {reason}") from error
+
+
+def _subfolders(folder: Path) -> list[str]:
+    return [entry.name for entry in _entries(folder) if _is_folder(entry)]
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _identity(folder: Path | str) -> tuple[int, int]:
+    facts = os.stat(folder)
+    return facts.st_dev, facts.st_ino

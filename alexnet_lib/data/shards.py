@@ -1,0 +1,187 @@
+"""One shard of a packed set: a file of pixels, and one of what is known of them, written by whichever process comes first."""
+
+import errno
+import hashlib
+import io
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock  # comes with torch
+
+from ..system.files import whole
+from ..system.strict import InputError
+from .folders import shown
+
+FORMAT = 1  # of the two files
+SCALING = 2  # how images get their size; to be raised where the same source would give other pixels
+PARTS = ".parts"  # folder of what is known of each finished shard, until the index sums it up
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The unit of work: images that become one file of pixels and one of facts."""
+
+    dest: Path
+    split: str
+    number: int
+    images: Sequence[str] | np.ndarray
+    labels: np.ndarray
+    size: int
+
+    @property
+    def pixels(self) -> Path:
+        return self.dest / f"{self.split}-{self.number:05d}.npy"
+
+    @property
+    def facts(self) -> Path:
+        return self.dest / PARTS / f"{self.split}-{self.number:05d}.npz"
+
+    def key(self) -> str:
+        """Of what goes in. The folders above the class stay out: machines may have them in different places."""
+        digest = hashlib.sha256(repr((FORMAT, SCALING, self.size)).encode() + self.labels.tobytes())
+        for image in self.images:
+            digest.update(in_words(image).encode() if isinstance(image, str) else image.tobytes())
+        return digest.hexdigest()
+
+    def known(self) -> dict | None:
+        """The facts; None where they or the pixels are not there, or damaged as far as the header and the length tell.
+
+        Raises InputError for a shard of something else.
+        """
+        try:
+            with np.load(self.facts) as file:
+                facts = dict(file)
+            key = str(facts["key"])
+        except (FileNotFoundError, EOFError, KeyError, ValueError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+            return None
+        if key != self.key() or facts.get("of", self.pixels.name) != self.pixels.name:
+            hint = "Remove it or name another folder"
+            raise InputError(f"{shown(self.dest)} holds shards of other images, another size or holdout. {hint}")
+        return facts if is_whole(self.pixels, len(facts["labels"]), self.size) else None
+
+    def is_done(self) -> bool:
+        """Not where images were broken: they may be mended by now."""
+        facts = self.known()
+        return facts is not None and not len(facts["broken"])
+
+
+def write_shard(shard: Shard) -> int:
+    """Writes the pixels and then, as the sign that they are whole, the facts. Returns the number of images seen."""
+    with one_at_a_time(shard.facts.with_suffix(".lock")):
+        tidy(shard.pixels, shard.facts)
+        if not shard.is_done():  # another process may have done it by now
+            _fill(shard)
+    return len(shard.labels)
+
+
+def _fill(shard: Shard) -> None:
+    kept, broken, contents = [], [], []
+    image_sum, products = np.zeros((shard.size, shard.size, 3), np.uint64), np.zeros((3, 3))
+    header = header_of(len(shard.labels), shard.size)
+    digest = hashlib.sha256(header)  # of the file as it is written: reading it again would take as long
+    with whole(shard.pixels) as partial, open(partial, "wb") as file:
+        file.write(header)
+        for place, image in enumerate(shard.images):
+            pixels = _pixels_or_reason(image, shard.size)
+            if isinstance(pixels, str):
+                broken.append((in_words(image), pixels))
+                continue
+            kept.append(place)
+            if isinstance(image, str):
+                contents.append(_content(image))
+            pixels = np.ascontiguousarray(pixels)
+            file.write(pixels)
+            digest.update(pixels)
+            if shard.split == "train":
+                image_sum += pixels
+                products += _products(pixels)
+        if broken:  # fewer images than the header promised
+            file.seek(0)
+            file.write(header_of(len(kept), shard.size))
+    checksum = sha256_of(shard.pixels) if broken else digest.hexdigest()
+    facts = {"key": shard.key(), "sha256": checksum, "labels": shard.labels[kept], "broken": np.array(broken, dtype=str)}
+    facts |= {"of": shard.pixels.name, "kept": np.array(kept, np.int64), "contents": np.array(contents, np.uint64)}
+    with whole(shard.facts) as partial, open(partial, "wb") as file:
+        np.savez(file, **facts, image_sum=image_sum, products=products.astype(np.int64))
+
+
+def _pixels_or_reason(image: str | np.ndarray, size: int) -> np.ndarray | str:
+    if isinstance(image, np.ndarray):
+        return image
+    from .images import prepared_or_reason  # only packing from files needs it
+
+    return prepared_or_reason(image, size)
+
+
+def _content(path: str) -> int:
+    """64 bits of a checksum of a file's content, which tell whether two images are the same file."""
+    with open(path, "rb") as file:
+        return int.from_bytes(hashlib.file_digest(file, "sha256").digest()[:8], "little")
+
+
+def _products(pixels: np.ndarray) -> np.ndarray:
+    """float64 (3, 3): the sums of R*R, R*G and so on over an image, exact.
+
+    Of 258 products of two bytes the sum is below 2^24, where float32 still holds every whole number. Blocks of so many
+    pixels at most are summed in float32, in a third of the time that float64 takes, and the blocks in float64.
+    """
+    block = next(n for n in range(258, 0, -1) if pixels.size // 3 % n == 0)
+    planes = np.ascontiguousarray(pixels.reshape(-1, 3).T).astype(np.float32).reshape(3, -1, block)
+    return np.vecdot(planes[:, None], planes).sum(-1, dtype=np.float64)
+
+
+def header_of(count: int, size: int) -> bytes:
+    file = io.BytesIO()
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, size, size, 3)}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue()
+
+
+def is_whole(pixels: Path, count: int, size: int) -> bool:
+    """Whether the file of a shard has the header and the length that it should have."""
+    header = header_of(count, size)
+    with suppress(OSError), open(pixels, "rb") as file:
+        return file.read(len(header)) == header and pixels.stat().st_size == len(header) + count * size * size * 3
+    return False
+
+
+def in_words(path: str) -> str:
+    """An image as reports name it: class/file."""
+    return shown("/".join(Path(path).parts[-2:]))
+
+
+@contextmanager
+def one_at_a_time(lock: Path) -> Iterator[None]:
+    """Of the processes that come here one goes on, and the others wait for it. One that dies lets go.
+
+    Where a disk knows no locks all go on, for they write the same.
+    """
+    held = FileLock(lock)
+    try:
+        held.acquire()
+    except NotImplementedError:
+        pass
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
+            raise
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def tidy(*paths: Path) -> None:
+    """Removes what runs that were killed left of these files."""
+    for path in paths:
+        for leftover in path.parent.glob(f"{path.name}.*.partial"):
+            leftover.unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
