@@ -50,7 +50,7 @@ def test_a_part_of_them_is_refused(launched, left):
 @pytest.mark.parametrize("wrong", [{"RANK": "4"}, {"RANK": "-1"}, {"RANK": ""}, {"WORLD_SIZE": "two"}, {"WORLD_SIZE": "0"}])
 def test_values_that_torchrun_never_sets_are_refused(launched, wrong):
     launched(**(WHOLE | wrong))
-    with pytest.raises(InputError, match="do not fit together|is not a number"):
+    with pytest.raises(InputError, match=r"do not fit together|is not a number"):
         rank_and_world()
 
 
