@@ -2,13 +2,14 @@
 
 import matplotlib
 import numpy as np
+import pytest
 import torch
 from helpers import tiny_model
 
 from alexnet_lib import AlexNet, introspection
 from alexnet_lib.book import figures
 from alexnet_lib.evaluation import predict
-from alexnet_lib.evidence import claims
+from alexnet_lib.evidence import claims, verdicts
 
 matplotlib.use("Agg")
 
@@ -61,12 +62,20 @@ def test_figures_can_be_drawn(photos10):
 
 def test_evidence_shows_seeds_interval_and_the_papers_number():
     claim = claims.ledger()["ten-views"]
-    verdict = claims.Verdict(claims.REPRODUCED, "", 3, (-1.2, -1.5, -1.8), (-1.5, -2.2, -0.8))
+    verdict = verdicts.Verdict(verdicts.REPRODUCED, seeds=3, planned=3, effects=(-1.2, -1.5, -1.8), interval=(-1.5, -2.2, -0.8))
     (axes,) = figures.evidence_figure([(claim, verdict)]).axes
-    assert {text.get_text() for text in axes.get_legend().get_texts()} == {"the paper", "ours, a seed each", "95 % interval"}
+    assert {text.get_text() for text in axes.get_legend().get_texts()} == {
+        "no effect",
+        "the paper",
+        "ours, a seed each",
+        "95 % interval",
+    }
     assert axes.get_title("left") == "ten-views: reproduced" and axes.get_xlabel() == "difference (points)"
-    (axes,) = figures.evidence_figure([(claim, claims.Verdict(claims.NOT_YET))]).axes
-    assert "not measured yet (0 of 3 seeds)" in axes.get_title("left")
+    (axes,) = figures.evidence_figure([(claim, verdicts.Verdict(verdicts.NOT_YET))]).axes
+    assert axes.get_title("left") == "ten-views: not measured yet" and not axes.lines  # none runs through the command
+    assert "python -m alexnet_lib measure" in axes.texts[0].get_text()
+    (ledger,) = figures.ledger_figure([(claim, verdict)]).axes
+    assert ledger.lines[-1].get_xdata() == pytest.approx([1.0]) and "no effect" not in figures.svg(ledger.figure)
 
 
 def test_a_slider_holds_a_frame_for_each_value_and_shows_one():
