@@ -190,7 +190,7 @@ def test_two_processes_share_one_device_over_gloo(scheme):
 
 
 @needs_card
-def test_one_process_joins_over_nccl():
+def test_one_process_of_the_card_joins_over_nccl():
     assert torch.isfinite(run_in_processes(in_a_group, "replicas", DEVICE, processes=1, backend="nccl")[0])
 
 

@@ -30,7 +30,7 @@ def test_everything_on_the_processor(tmp_path):
     rows = [row for path in (tmp_path / "results" / "gpu").iterdir() for row in json.loads(path.read_text())["rows"]]
     assert not [row for row in rows if row.get("how") == "failed"]
     skipped = {row["what"] for row in rows if row.get("how") == "skipped"}
-    assert {"compiled training steps and the roofline", "test_one_process_joins_over_nccl"} < skipped
+    assert {"compiled training steps and the roofline", "test_one_process_of_the_card_joins_over_nccl"} < skipped
     assert all(row["why"] for row in rows if row.get("how") == "skipped")
     assert "training step of preset paper against no LRN" in done.stdout and "parcel: " in done.stdout
     taken = tmp_path / "taken"

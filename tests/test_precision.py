@@ -52,7 +52,7 @@ def test_what_was_recorded_in_another_precision_counts(monkeypatch, tmp_path, us
     record = {"experiment": "small_cifar10", "arm": "laptop", "seed": 0, "metrics": {}, "data": {}}
     record |= {"model": asdict(arm.model), "train": asdict(train) | {"precision": used}}
     monkeypatch.setenv("ALEXNET_RESULTS", str(tmp_path))
-    monkeypatch.setattr(experiment, "open_sets", lambda train: {})
+    monkeypatch.setattr(experiment, "open_sets", lambda *_: {})
     records.write(record, records.results_path(record))
     assert train.precision == "auto" and experiment.is_recorded(arm, arm.model, train)
     other = replace(train, precision={"float32": "bfloat16", "bfloat16": "float32"}[used])
