@@ -6,6 +6,9 @@ DATA ?=
 DEVICES ?= 1
 RECORD ?=
 WORKERS ?= 2
+MINUTES ?= 8
+DEVICE ?= cuda
+IMAGES ?=
 BIN = .venv/bin
 PY = $(BIN)/python
 PIP = $(PY) -m pip --disable-pip-version-check
@@ -20,7 +23,7 @@ $(error unknown PROFILE '$(PROFILE)'. There is: $(PROFILES))
 endif
 endif
 
-.PHONY: help setup reproduce test test-portable book lab bench lint format clean
+.PHONY: help setup reproduce test test-portable book lab bench gpu lint format clean
 
 help:  ## say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -63,6 +66,9 @@ lab: setup  ## open the notebooks
 
 bench: setup  ## measure what was made for speed, as ratios in one run
 	$(PY) tools/bench.py
+
+gpu:  ## check and measure on a GPU, MINUTES=8, with the packages of PY=python3; DEVICE=cpu rehearses
+	@PYTHONPATH="$(CURDIR):$(CURDIR)/tools" $(PY) -m gpu --minutes $(MINUTES) --device "$(DEVICE)" --data "$(DATA)" --images "$(IMAGES)"
 
 lint: setup  ## check style
 	$(PY) -m ruff check .

@@ -2,6 +2,11 @@
 chosen (config, presets, runs_2012), the network (layers, model, towers, exchange), its images (augment, batches), its
 training (optim, training, checkpoint), what came out (evaluation, introspection, summary). Four wings stand beside it.
 """
+# ruff: noqa: E402
+
+from .system.threads import wait_asleep
+
+wait_asleep()  # before torch is imported, which reads the setting then
 
 from . import presets  # registers the presets, by which everything else is named
 from .config import InputError, ModelConfig, TrainConfig

@@ -92,6 +92,7 @@ def train(
     """Train, evaluate on the test split and write the record; started again, it goes on where it was."""
     from .evidence import experiment as experiments
     from .evidence import records
+    from .system.precision import hint
 
     rank_and_world()
     model, training = preset(name)
@@ -99,6 +100,8 @@ def train(
     experiment, arm, device = file_name("--experiment", experiment), file_name("--arm", arm or name), pick_device(device)
     run_dir = path_of(run_dir) if run_dir else records.run_dir(experiment, arm, training, preset(name)[1].data)
     keep_classes = any(setting.startswith("model.classes=") for setting in settings)
+    if (said := hint(training.precision, device)) and rank_and_world()[0] == 0:
+        print(f"hint: {said}", file=sys.stderr)
     if fit_only:
         experiments.train_network(model, training, run_dir, device=device, keep_classes=keep_classes)
         return

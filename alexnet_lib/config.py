@@ -205,7 +205,8 @@ class TrainConfig:
     checkpoint_minutes: Time = 10.0  # also at the end of every evaluated epoch
     keep_checkpoints: Count = 2
     # device
-    precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16: mixed precision
+    # bfloat16: mixed precision; auto: that where the device has units for it, else float32
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
     channels_last: bool = False
     compile: bool = False
     tensorboard: bool = False

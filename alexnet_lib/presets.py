@@ -153,7 +153,7 @@ LAPTOP_TRAINING = replace(
     lr=0.05,
     colour_noise="none",
     holdout=0,
-    precision="bfloat16",
+    precision="auto",
     channels_last=True,
 )
 

@@ -23,6 +23,7 @@ from .model import AlexNet
 from .optim import PaperSGD, Schedule
 from .system.files import sole_use
 from .system.memory import enough_memory
+from .system.precision import settled
 from .system.processes import Stop, join_processes, pick_device, rank_and_world, stop_requests
 from .system.progress import bar
 from .system.strict import check_compiler
@@ -77,7 +78,8 @@ class Trainer:
         self.device = torch.device(pick_device(device))
         if config.compile:
             check_compiler()
-        self.config, self.run_dir, self.train_set, self.valid_set = config, run_dir, train_set, valid_set
+        self.run_dir, self.train_set, self.valid_set = run_dir, train_set, valid_set
+        self.config = config = replace(config, precision=settled(config.precision, self.device))
         for dataset in (train_set, valid_set) if valid_set is not None else (train_set,):
             check_fits(model.config, dataset)
         if config.schedule == "plateau" and valid_set is None and config.epochs > config.patience:

@@ -14,7 +14,9 @@ from cost_model import (
     UPDATE_PASSES,
     Machine,
     all_reduce,
+    card_of,
     devices,
+    estimate,
     image_flop,
     operations,
     passes,
@@ -130,3 +132,21 @@ def test_the_record_keeps_to_its_rule():
     machine = Machine(**record["machine"])
     again = record["batch"] / sum(machine.seconds(each, record["batch"]) for each in operations(PAPER))
     assert again == pytest.approx(rates["predicted"], rel=0.1)  # medians of constants, against medians of predictions
+
+
+def test_cards_are_known_by_their_drivers_names():
+    names = {"NVIDIA H100 80GB HBM3": "H100", "NVIDIA H200": "H200", "Tesla T4": "T4", "NVIDIA A100-SXM4-40GB": "A100"}
+    assert {name: card_of(name).name for name in names} == names and card_of("NVIDIA GeForce RTX 4090") is None
+
+
+def test_the_estimate_before_a_training(monkeypatch):
+    asked = PAPER, "bfloat16", 90, 128, 1.2e6
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "on this processor" in estimate(*asked) and estimate(*asked).endswith("days")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H100 80GB HBM3")
+    expected = training(PAPER, devices()["H100"], 128)
+    assert f"at least {expected.hours:.1f} hours and {expected.dollars:.0f} dollars" in estimate(*asked)
+    assert estimate(PAPER, "float32", 90, 128, 1.2e6) != estimate(*asked)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "another")
+    assert "does not know another" in estimate(*asked)

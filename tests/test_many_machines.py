@@ -7,6 +7,7 @@ import subprocess
 import click
 import pytest
 import typer
+import yaml
 from helpers import ROOT
 
 from alexnet_lib import InputError
@@ -14,15 +15,53 @@ from alexnet_lib.__main__ import app
 from alexnet_lib.config import overridden, preset
 from alexnet_lib.presets import differences
 
-PAGE, SCRIPT = ROOT / "book" / "many_machines.md", ROOT / "tools" / "train.slurm"
-COMMANDS = re.findall(r"-m (alexnet_lib train (?:[^\\\n]|\\\n)*)", PAGE.read_text() + SCRIPT.read_text())
+PAGE, TOOLS = ROOT / "book" / "many_machines.md", ROOT / "tools"
+SCRIPTS = [TOOLS / "train.slurm", TOOLS / "experiments.slurm"]
+RENTED = [TOOLS / "train.sky.yaml", TOOLS / "experiments.sky.yaml"]
+PLACES = [PAGE, *SCRIPTS, *RENTED]
+COMMANDS = re.findall(r"-m (alexnet_lib train (?:[^\\\n]|\\\n)*)", "\n".join(path.read_text() for path in PLACES))
 
 
-def test_the_script_is_one():
-    done = subprocess.run(["bash", "-n", SCRIPT], capture_output=True, text=True)
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_the_script_is_one(script):
+    done = subprocess.run(["bash", "-n", script], capture_output=True, text=True)
     assert done.returncode == 0 and not done.stderr
-    alone = subprocess.run(["bash", SCRIPT], capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"})
+    alone = subprocess.run(["bash", script], capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"})
     assert alone.returncode != 0 and "this is for sbatch" in alone.stderr
+    options = re.findall(r"^#SBATCH --([a-z-]+)=\S+$", script.read_text(), re.M)
+    assert {"job-name", "time", "output"} < set(options) and len(set(options)) == len(options)
+
+
+def test_a_task_of_the_array_measures_its_line_of_the_grid(tmp_path):
+    """The script, with stand-ins for the commands of a cluster."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "grid.txt").write_text("ablations whole 21\ndropout half 22\n")
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "activate").touch()
+    (tmp_path / "srun").write_text('#!/bin/bash\necho "$@"\n')
+    (tmp_path / "srun").chmod(0o755)
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_SUBMIT_DIR": str(tmp_path), "SLURM_CPUS_PER_TASK": "4"}
+    command = ["bash", TOOLS / "experiments.slurm", "--data", "somewhere"]
+    done = subprocess.run(command, capture_output=True, text=True, env=env | {"SLURM_ARRAY_TASK_ID": "1"}, check=True)
+    words = done.stdout.split()
+    assert words[:3] == ["python", "-m", "alexnet_lib"] and words[3:5] == ["measure", "dropout"]
+    measure = typer.main.get_command(app).commands["measure"]
+    with click.Context(measure) as context:
+        given = measure.make_context("measure", words[4:], parent=context).params
+    assert (given["arm"], given["seed"], given["data"], given["record"]) == (["half"], [22], "somewhere", True)
+
+
+@pytest.mark.parametrize("path", RENTED, ids=lambda path: path.name)
+def test_what_is_rented_is_described(path):
+    task = yaml.safe_load(path.read_text())
+    assert set(task) <= {"name", "resources", "num_nodes", "workdir", "envs", "file_mounts", "setup", "run"}
+    assert re.fullmatch(r"[A-Z0-9]+:\d+", task["resources"]["accelerators"]) and task["workdir"] == "."
+    for part in ("setup", "run"):
+        done = subprocess.run(["bash", "-n", "-c", task[part]], capture_output=True, text=True)
+        assert done.returncode == 0 and not done.stderr
+    used = set(re.findall(r"\$\{?([A-Z_]+)", task["run"]))
+    known = {"SKYPILOT_NODE_IPS", "SKYPILOT_NUM_NODES", "SKYPILOT_NUM_GPUS_PER_NODE"}
+    assert used <= known | set(task.get("envs", {}))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -35,7 +74,7 @@ def test_the_commands_that_train_are_understood(command):
 
 
 def test_there_are_commands():
-    assert len(COMMANDS) == 4
+    assert len(COMMANDS) == 5
 
 
 def test_the_table_of_presets_says_what_they_hold():

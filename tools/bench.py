@@ -12,7 +12,7 @@ import sys
 
 import machine
 import torch
-from benchmarks import epochs, network, normalisation, packing, pages, pipeline, views
+from benchmarks import busy, epochs, network, normalisation, packing, pages, pipeline, views
 
 from alexnet_lib.evidence import records
 from alexnet_lib.system import memory
@@ -26,6 +26,7 @@ PARTS = {
     "views": views.rows,
     "memory": pages.rows,
     "model": machine.rows,
+    "busy": busy.rows,
 }
 
 

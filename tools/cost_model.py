@@ -26,6 +26,7 @@ FLOAT = 4  # bytes of a number in float32: parameters and velocity are kept in i
 UPDATE_PASSES = 11  # tensors that PaperSGD reads or writes: v *= m; v += w; v += g; w += v
 NORM_FLOP = {"forward": 11, "backward": 19}  # an element, by the formula, with denominators worked out twice
 FIRST, CONV, GROUPED, MATRIX = "first convolution", "convolution", "grouped convolution", "matrix product"
+FLOAT32 = {"T4": 8.1 / 65}  # of the peak of a card in 16 bits, where it is not half
 POOLING, NORM, MEMORY, UPDATE = "pooling", "normalisation", "element-wise", "update"
 
 
@@ -90,6 +91,11 @@ class Machine:
 def devices(path: Path = DEVICES) -> dict[str, Machine]:
     """The cards of devices.json by name."""
     return {entry["name"]: Machine(**entry) for entry in json.loads(path.read_text())}
+
+
+def card_of(name: str) -> Machine | None:
+    """The entry of devices.json for a card by the name that its driver gives, such as "NVIDIA H100 80GB HBM3"."""
+    return next((machine for model, machine in devices().items() if model in name.replace("-", " ").split()), None)
 
 
 def operations(config: ModelConfig) -> list[Operation]:
@@ -256,3 +262,26 @@ def training(
     one = step(config, machine, batch, cards, scheme, overlap)
     hours = images * passes(batch, critical) / batch * one.seconds / 3600
     return Training(hours, None if machine.price is None else hours * cards * machine.price, batch / one.seconds, one)
+
+
+def estimate(config: ModelConfig, precision: str, epochs: int, batch: int, images: float, cards: int = 1) -> str:
+    """How long a training takes on what is here, and what it costs, in one line to print before it starts."""
+    if torch.cuda.is_available():
+        name, machine = torch.cuda.get_device_name(), card_of(torch.cuda.get_device_name())
+    else:
+        name, machine = "this processor", _recorded_processor()
+    if machine is None:
+        return f"no estimate: tools/devices.json does not know {name}"
+    if precision == "float32" and machine.item < FLOAT:  # TF32 has half the rate of bfloat16, and cards before it have none
+        machine = replace(machine, peak=machine.peak * FLOAT32.get(machine.name, 0.5), item=FLOAT)
+    whole = training(config, machine, batch, cards, images=epochs * images)
+    time = f"{whole.hours:.1f} hours" if whole.hours < 48 else f"{whole.hours / 24:.0f} days"
+    price = "" if whole.dollars is None else f" and {whole.dollars:.0f} dollars at {machine.price:g} an hour and card"
+    where = f"{cards} x {name}" if cards > 1 else name
+    return f"predicted for {epochs} epochs of {images:,.0f} images in {precision} on {where}: at least {time}{price}"
+
+
+def _recorded_processor() -> Machine:
+    """The processor whose constants are recorded: the order of magnitude for another."""
+    record = json.loads((DEVICES.parent.parent / "results" / "cost_model" / "cpu-seed0.json").read_text())
+    return Machine(**record["machine"])

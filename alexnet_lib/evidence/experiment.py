@@ -14,7 +14,8 @@ from ..config import InputError, ModelConfig, TrainConfig, preset
 from ..data.dataset import open_dataset
 from ..evaluation import check_fits, predict_by_views
 from ..model import AlexNet
-from ..system.processes import rank_and_world, run_in_processes
+from ..system.precision import settled
+from ..system.processes import pick_device, rank_and_world, run_in_processes
 from ..system.strict import merge, one_of
 from ..training import Result, fit
 from . import records
@@ -49,6 +50,7 @@ def run(
     Raises:
         InputError: as open_dataset and fit.
     """
+    train = replace(train, precision=settled(train.precision, pick_device(device)))  # the record names what was used
     net, result, sets = train_network(model, train, run_dir, device=device, keep_classes=keep_classes)
     if not test:
         sets["test"] = None
@@ -201,7 +203,8 @@ def is_recorded(arm: Arm, model: ModelConfig, train: TrainConfig) -> bool:
         return False
     old = records.read(path)
     then = [ModelConfig.from_dict(old["model"]), TrainConfig.from_dict(old["train"])]
-    if then != [replace(model, classes=then[0].classes), replace(train, data=then[1].data)]:
+    free = {"data": then[1].data} | ({"precision": then[1].precision} if train.precision == "auto" else {})
+    if then != [replace(model, classes=then[0].classes), replace(train, **free)]:
         raise InputError(f"{path} was measured with another configuration: remove it, or name another seed")
     here = {role: s.checksum for role, s in open_sets(train, model).items() if s is not None and role in old["data"]}
     if here != {role: facts["checksum"] for role, facts in old["data"].items()}:

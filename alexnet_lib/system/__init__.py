@@ -1,1 +1,1 @@
-"""What any careful program needs: strict settings, files written whole, progress, processes, memory. It imports no other room."""
+"""What any careful program needs: strict settings, files written whole, progress, processes, memory, threads. It imports no other room."""

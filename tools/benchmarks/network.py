@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from alexnet_lib import AlexNet, LocalResponseNorm, ModelConfig
 from alexnet_lib.optim import PaperSGD
+from alexnet_lib.system.precision import has_bfloat16
 
 from .turns import Process, in_turns, thread_counts, threads
 
@@ -33,12 +34,16 @@ def rows(turns: int) -> Iterator[dict]:
             for name, layout, target in OTHERS:
                 what = f"training step of preset paper against {name}, {layout}, batch {BATCH}"
                 yield in_turns(what, ours, step(name, layout), turns, BATCH, target)
+            if has_bfloat16("cpu"):
+                halves = step("ours", "channels last", "bfloat16")
+                what = f"training step of preset paper in bfloat16 against float32, batch {BATCH}"
+                yield in_turns(what, halves, ours, turns, BATCH)
             with Process("network:step", "torch's LRN", "contiguous") as theirs:
                 what = f"training step of preset paper against torch's LRN in a stock process, batch {BATCH}"
                 yield in_turns(what, ours, theirs, turns, BATCH, STOCK_TARGET)
 
 
-def step(name: str, layout: str) -> Callable:
+def step(name: str, layout: str, precision: str = "float32") -> Callable:
     """Zero, forward, backward and update of a network by its name in OTHERS, or of "ours"."""
     net = torchvision.models.alexnet() if name.startswith("torchvision") else paper(name)
     net.to(memory_format=LAYOUTS[layout])
@@ -48,7 +53,9 @@ def step(name: str, layout: str) -> Callable:
 
     def once() -> None:
         optimiser.zero_grad()
-        cross_entropy(net(batch), labels).backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            logits = net(batch)
+        cross_entropy(logits.float(), labels).backward()
         optimiser.step()
 
     return once

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from alexnet_lib.data import sources
+from alexnet_lib.data import folders
 from alexnet_lib.data.images import prepare
 from alexnet_lib.data.packing import images_a_shard, pack
 from alexnet_lib.system.workers import each
@@ -77,4 +77,4 @@ def loop(files: str, folder: str, workers: str) -> Callable:
 
 
 def files_of(folder: Path) -> list[str]:
-    return list(sources.tree(folder)[1]["train"].images)
+    return list(folders.tree(folder).splits["train"].images)

@@ -15,6 +15,7 @@ import torch
 from alexnet_lib.system.progress import bar
 
 CHILD = Path(__file__).with_name("child.py")
+STOCK = {"GOMP_SPINCOUNT": "300000"}  # what the OpenMP runtime does by itself; the library leaves it where it is said
 
 
 def in_turns(what: str, ours: Callable, theirs: Callable, turns: int, images: int, target: float = 0.0) -> dict:
@@ -27,7 +28,7 @@ def in_turns(what: str, ours: Callable, theirs: Callable, turns: int, images: in
     calls, times = {"ours": ours, "theirs": theirs}, {"ours": [], "theirs": []}
     for turn in bar(range(turns + 1), desc=what, unit="turn"):
         for side in sorted(calls, reverse=turn % 2 == 1):  # each goes first every other time
-            spent = calls[side].seconds() if isinstance(calls[side], Process) else seconds(calls[side])
+            spent = spent_by(calls[side])
             if turn:  # the first one warms up
                 times[side].append(spent)
     ratios = [b / a for a, b in zip(times["ours"], times["theirs"], strict=True)]
@@ -42,6 +43,11 @@ def in_turns(what: str, ours: Callable, theirs: Callable, turns: int, images: in
         "target": target,
         "clock": clock(),
     }
+
+
+def spent_by(call: "Callable | Process") -> float:
+    """Seconds of a call made here, or in a process of its own."""
+    return call.seconds() if isinstance(call, Process) else seconds(call)
 
 
 def clock() -> str:
@@ -94,7 +100,8 @@ class Process:
 
     Args:
         function: "module:name" of a function of this package that takes the arguments, as strings, and returns the call.
-        keep_pages: whether the process keeps its pages; without, it is a stock process, as users have it.
+        keep_pages: whether the process keeps its pages and its threads wait asleep, as with the library; without, it is a
+            stock process, as users have it.
         env: environment variables besides those of this process.
 
     Attributes:
@@ -104,16 +111,21 @@ class Process:
     def __init__(self, function: str, *arguments: str | int, keep_pages: bool = False, env: Mapping[str, str] | None = None):
         words = [function, torch.get_num_threads(), int(keep_pages), *arguments]
         command = [sys.executable, str(CHILD), *map(str, words)]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | (env or {})
-        )
+        settings = os.environ | ({} if keep_pages else STOCK) | (env or {})
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=settings)
         self.faults, self.resident = 0, 0.0
         self._hear()
 
     def seconds(self) -> float:
         """Makes the call and returns what it took there."""
+        self.start()
+        return self.finish()
+
+    def start(self) -> None:
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
+
+    def finish(self) -> float:
         return self._hear()
 
     def _hear(self) -> float:

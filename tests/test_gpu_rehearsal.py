@@ -1,0 +1,145 @@
+"""`make gpu` rehearsed on the processor, so that no minute of a card is spent on a typo; and what carries the results home."""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from gpu import __main__ as command
+from gpu import grid, oncard, parcels
+from helpers import ROOT, tiny_model, tiny_training
+
+from alexnet_lib import AlexNet, InputError
+from alexnet_lib.evidence import records
+from alexnet_lib.training import Trainer
+
+
+def test_everything_on_the_processor(tmp_path):
+    env = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tools'}"}
+    words = [sys.executable, "-m", "gpu", "--device", "cpu", "--out", str(tmp_path)]
+    done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    written = {path.parent.name for path in (tmp_path / "results").rglob("*.json")}
+    assert {"gpu", "paper_start"} < written and written & {task.experiment for task in grid.missing()}
+    rows = [row for path in (tmp_path / "results" / "gpu").iterdir() for row in json.loads(path.read_text())["rows"]]
+    assert not [row for row in rows if row.get("how") == "failed"]
+    skipped = {row["what"] for row in rows if row.get("how") == "skipped"}
+    assert {"compiled training steps and the roofline", "test_one_process_of_the_card_joins_over_nccl"} < skipped
+    assert all(row["why"] for row in rows if row.get("how") == "skipped")
+    assert "training step of preset paper against no LRN" in done.stdout and "parcel: " in done.stdout
+    taken = tmp_path / "taken"
+    done = subprocess.run(
+        [sys.executable, "-m", "gpu", "--take", str(tmp_path / "parcels")], cwd=ROOT, env=env | {"ALEXNET_RESULTS": str(taken)}
+    )
+    assert done.returncode == 0
+    names = {path.relative_to(tmp_path / "results") for path in (tmp_path / "results").rglob("*") if path.is_file()}
+    assert {path.relative_to(taken) for path in taken.rglob("*") if path.is_file()} == names
+
+
+def computes(number: int) -> bool:
+    """Whether a process of this number is there, and not one that has ended and waits to be buried."""
+    try:
+        return ") Z " not in Path(f"/proc/{number}/stat").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def test_a_part_that_hangs_is_ended_with_what_it_started(tmp_path, monkeypatch):
+    hangs = tmp_path / "python"
+    hangs.write_text(f"#!/bin/sh\nsleep 600 &\necho $! > {tmp_path / 'started'}\nwait\n")
+    hangs.chmod(0o755)
+    monkeypatch.setattr(command.sys, "executable", str(hangs))
+    monkeypatch.setattr(command, "GRACE", 1.0)
+    asked = argparse.Namespace(device="cuda", data="", images="", out=tmp_path)
+    began = time.monotonic()
+    assert not command.finished("speed", 1.0, asked)
+    assert time.monotonic() - began < 60
+    number = int((tmp_path / "started").read_text())
+    while computes(number):
+        assert time.monotonic() - began < 60
+        time.sleep(0.05)
+
+
+def test_without_a_card_it_says_so():
+    if torch.cuda.is_available():
+        pytest.skip("there is a card")
+    env = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tools'}"}
+    done = subprocess.run([sys.executable, "-m", "gpu"], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr == "error: there is no GPU here: rehearse with DEVICE=cpu\n"
+
+
+def test_the_steps_on_a_card_are_those_of_fit(photos10, tmp_path):
+    """Without its graph, which a processor does not have: the same batches, the same masks, the same rule."""
+    config = tiny_training(epochs=2, limit=60, holdout=0, bias_lr=0.02, schedule="one_cycle")
+    train, runs = photos10[0].subset(range(0, len(photos10[0]), 40)), []
+    for trainer in (Trainer, oncard.CardTrainer):
+        net = AlexNet(tiny_model(), seed=0)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("alexnet_lib.training.Trainer", trainer)
+            from alexnet_lib.training import fit
+
+            runs.append((net, fit(net, train, None, config, tmp_path / trainer.__name__, device="cpu", progress=False)))
+    (plain, first), (card, second) = runs
+    assert second.first_losses == pytest.approx(first.first_losses, rel=1e-4)
+    assert [e["train_error"] for e in second.curve] == pytest.approx([e["train_error"] for e in first.curve])
+    for ours, theirs in zip(card.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_the_grid_is_listed_for_job_arrays():
+    env = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tools'}"}
+    done = subprocess.run([sys.executable, "-m", "gpu.grid"], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    expected = [(task.experiment, task.arm, str(task.seed)) for task in grid.missing()]
+    assert [tuple(line.split()) for line in done.stdout.splitlines()] == expected
+
+
+@pytest.fixture
+def packed(tmp_path):
+    """(a folder with parcels, the files that are in them)."""
+    record = {"experiment": "gpu", "arm": "speed", "seed": 0, "metrics": {"a": 1.0}}
+    source = tmp_path / "source"
+    path = records.write(record, records.results_path(record, source))
+    path.with_suffix(".kernels.safetensors").write_bytes(os.urandom(1000))
+    return tmp_path / "parcels", parcels.pack(source, tmp_path / "parcels")
+
+
+def test_parcels_are_small_and_few(tmp_path, monkeypatch):
+    monkeypatch.setattr(parcels, "BYTES", 40_000)
+    monkeypatch.setattr(parcels, "MOST", 3)
+    for i in range(12):
+        path = tmp_path / "source" / "e" / f"{i}.bin"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.urandom(9_000))
+    with pytest.raises(InputError, match="did not fit into 3 parcels"):
+        parcels.pack(tmp_path / "source", tmp_path / "out")
+    sizes = [path.stat().st_size for path in (tmp_path / "out").iterdir()]
+    assert len(sizes) == 3 and max(sizes) <= 40_000
+
+
+def test_what_is_taken_is_checked(packed, tmp_path, monkeypatch):
+    folder, (parcel,) = packed
+    results = tmp_path / "results"
+    monkeypatch.setenv("ALEXNET_RESULTS", str(results))
+    assert len(parcels.take(folder)) == 2 and len(parcels.take(folder)) == 2  # again: the same
+    there = results / "gpu" / "speed-seed0.json"
+    there.write_text(there.read_text().replace("1.0", "2.0"))
+    with pytest.raises(InputError, match="another one already"):
+        parcels.take(folder)
+    shutil.rmtree(results)
+    whole = parcel.read_bytes()
+    parcel.write_bytes(whole.replace(b'"a": 1.0', b'"a": 3.0'))
+    with pytest.raises(InputError, match="damaged"):
+        parcels.take(folder)
+    parcel.write_bytes(whole[:700])
+    with pytest.raises(InputError, match="damaged"):
+        parcels.take(folder)
+    assert not results.exists()
+    parcel.unlink()
+    with pytest.raises(InputError, match=r"no results-\*.tar"):
+        parcels.take(folder)

@@ -1,0 +1,33 @@
+"""What cards have shown so far, as Markdown: for chapter 13 and the page on many machines."""
+
+from alexnet_lib.evidence import records
+
+NOT_YET = "No card has been measured yet. Measured by: `make gpu`."
+
+
+def markdown() -> str:
+    """A table of ratios for each card whose record is in results/gpu/, and one of the first steps; else the command."""
+    blocks = [_ratios(r) for r in records.read_experiment("gpu") if r["arm"].startswith("speed-") and "cpu" not in r["arm"]]
+    starts = [r for r in records.read_experiment("paper_start") if r["environment"]["device"] != "cpu"]
+    return "\n\n".join([*blocks, *([_starts(starts)] if starts else [])] or [NOT_YET])
+
+
+def _ratios(record: dict) -> str:
+    versions = record["environment"]["versions"]
+    head = f"{record['environment']['device']}, torch {versions['torch']}:"
+    lines = ["| what | ratio | turns from, to | wanted |", "|---|---|---|---|"]
+    for row in record["rows"]:
+        if "ratio" in row:
+            spread = f"{row['low']:.2f}, {row['high']:.2f}" if "low" in row else ""
+            lines.append(f"| {row['what']} | {row['ratio']:.2f} | {spread} | {row.get('target') or ''} |")
+    return "\n".join([head, "", *lines])
+
+
+def _starts(found: list[dict]) -> str:
+    """By arm: after how many steps the loss left that of guessing, for each seed."""
+    lines = ["| initial biases and weights | seed | loss of guessing | left by step | loss at the end |", "|---|---|---|---|---|"]
+    for r in found:
+        m = r["metrics"]
+        left = m.get("left_chance_by_step", "not in these steps")
+        lines.append(f"| {r['arm']} | {r['seed']} | {m['loss_of_chance']:.2f} | {left} | {m['last_loss']:.2f} |")
+    return "\n".join(["The first steps of the paper's network:", "", *lines])
