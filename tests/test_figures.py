@@ -87,3 +87,10 @@ def test_a_slider_holds_a_frame_for_each_value_and_shows_one():
     page = figures.Slider(draw, [1, 2, 3], "gain", "a line", start=1)._repr_html_()
     assert page.count("<img") == 3 and page.count("display:none") == 2
     assert 'alt="a line; gain = 2"' in page and 'max="2"' in page and "http" not in page
+
+
+def test_a_number_that_only_the_authors_log_has_is_not_called_the_papers():
+    verdict = verdicts.Verdict(verdicts.SAME_DIRECTION, "", 2, effects=(-1.0, -1.1))
+    for name, source in (("two-towers", "the paper"), ("towers-never-talk", "the authors' log")):
+        (axes,) = figures.evidence_figure([(claims.ledger()[name], verdict)]).axes
+        assert {text.get_text() for text in axes.get_legend().get_texts()} & {"the paper", "the authors' log"} == {source}

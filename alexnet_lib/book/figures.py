@@ -98,7 +98,8 @@ def evidence_figure(pairs: Sequence[tuple]) -> Figure:
         axes.axvline(none, color=FAINT, linewidth=1.5, zorder=0)
         if paper is not None:
             axes.axvspan(*sorted(factor * paper for factor in BAND), color=COLOURS[1], alpha=0.12, zorder=0)
-            axes.axvline(paper, color=COLOURS[1], linestyle="--", label="the paper")
+            source = "the authors' log" if claim.paper == "not in the paper" else "the paper"
+            axes.axvline(paper, color=COLOURS[1], linestyle="--", label=source)
         dots = [0] * len(verdict.effects)
         axes.plot(verdict.effects, dots, "o", color=COLOURS[2], markersize=5, alpha=0.8, label="ours, a seed each")
         if verdict.interval and claim.rule["kind"] != "every_run":

@@ -37,6 +37,8 @@ def train_steps(
         torch.manual_seed(seed)  # every tower draws the same dropout masks
         first, log = {}, []
         for _ in range(steps):
+            if group is not None:
+                distributed.barrier(group)  # all begin together, so that their clocks can be compared
             began = time.perf_counter()
             logits = net(images)
             mean_loss = loss(logits, labels)
