@@ -214,6 +214,7 @@ def test_what_is_counted():
     assert verdicts.judge(LEDGER["parameter-count"]).word == REPRODUCED
     assert verdicts.judge(LEDGER["conv1-neurons"]).word == CONTRADICTED
     assert verdicts.judge(LEDGER["neuron-count"]).value == "659,272"
+    assert verdicts.judge(LEDGER["fewer-parameters"]).value == "1,923 times"  # a ratio says that it is one
 
 
 def test_every_claim_says_what_measures_it():

@@ -10,7 +10,7 @@ from ..config import InputError, one_of
 # Keys of a rule beside its kind: those that it needs, and those that it may have. An effect or factor is null where the
 # paper has no number: then `toward` gives its sign, or the factor is above 1.
 KINDS = {
-    "counted": ({"quantity", "low", "high"}, set()),
+    "counted": ({"quantity", "low", "high"}, {"unit"}),
     "needs": ({"what"}, set()),
     "difference": ({"metric", "effect", "margin"}, {"against", "toward", "unit"}),
     "no_worse": ({"metric", "margin"}, set()),

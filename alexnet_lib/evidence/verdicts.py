@@ -231,7 +231,8 @@ def _judge_every_run(claim: Claim, found: Sequence[dict] | None) -> Verdict:
 def _judge_count(rule: dict) -> Verdict:
     counted = QUANTITIES[rule["quantity"]]()
     right = rule["low"] <= counted <= (math.inf if rule["high"] is None else rule["high"])
-    return Verdict(REPRODUCED if right else CONTRADICTED, f"{counted:,}")
+    unit = f" {rule['unit']}" if "unit" in rule else ""
+    return Verdict(REPRODUCED if right else CONTRADICTED, f"{counted:,}{unit}")
 
 
 def _source(found: Sequence[dict]) -> str:
