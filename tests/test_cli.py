@@ -88,7 +88,7 @@ def test_a_process_says_it_too_and_ends_with_the_status():
     done = run("train", "--set", "train.lr=fast")
     assert (done.returncode, done.stdout) == (1, "") and done.stderr.startswith("error: lr must be float")
     alone = run("train", RANK="0")
-    assert alone.returncode == 1 and alone.stderr.startswith("error: RANK is set and WORLD_SIZE, ")
+    assert alone.returncode == 1 and alone.stderr.startswith("error: the environment has RANK and not WORLD_SIZE, ")
 
 
 @pytest.mark.parametrize(

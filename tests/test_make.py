@@ -97,7 +97,7 @@ def test_reproduce_takes_what_it_started_with_it(request_to_stop):
     command = [sys.executable, "tools/reproduce.py", "--profile", "quick"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         started, below = time.monotonic(), []
-        while time.monotonic() < started + 60 and not any("ipykernel" in " ".join(p.cmdline()) for p in below):
+        while time.monotonic() < started + 180 and not any("ipykernel" in " ".join(p.cmdline()) for p in below):
             time.sleep(0.5)
             below = psutil.Process(process.pid).children(recursive=True)
         time.sleep(3)
