@@ -121,13 +121,13 @@ def script(folder: Path, guard: str, where: str = ".") -> subprocess.Popen:
 
 def test_it_works_where_processes_are_spawned(tmp_path):
     """As macOS and Windows do it."""
-    said = script(tmp_path, 'if __name__ == "__main__":').communicate(timeout=300)
+    said = script(tmp_path, 'if __name__ == "__main__":').communicate(timeout=600)
     assert said[0].split() == ["done", "3"], said[1]
 
 
 def test_a_script_without_a_guard_is_told_so_in_a_line(tmp_path):
     process = script(tmp_path, "if True:")
-    _, said = process.communicate(timeout=300)
+    _, said = process.communicate(timeout=600)
     assert process.returncode == 1
     assert said.splitlines()[-1].endswith('put the call under if __name__ == "__main__":') and said.count("Traceback") == 1
 
@@ -135,13 +135,14 @@ def test_a_script_without_a_guard_is_told_so_in_a_line(tmp_path):
 def test_they_end_with_the_process_that_started_them(tmp_path):
     (tmp_path / "at work").mkdir()
     parent = script(tmp_path, 'if __name__ == "__main__":', str(tmp_path / "at work"))
-    deadline = time.monotonic() + 300
-    while len(pids := [int(path.name) for path in (tmp_path / "at work").iterdir()]) < 2:
-        assert parent.poll() is None and time.monotonic() < deadline, parent.communicate()[1]
+    deadline = time.monotonic() + 600
+    while len(pids := [int(path.name) for path in (tmp_path / "at work").iterdir()]) < 2 and time.monotonic() < deadline:
+        assert parent.poll() is None, parent.communicate()[1]
         time.sleep(0.1)
-    assert all(map(is_running, pids))
+    at_work = len(pids) == 2 and all(map(is_running, pids))
     parent.kill()
-    parent.wait()
+    parent.communicate()
+    assert at_work
     deadline = time.monotonic() + 60
     while any(map(is_running, pids)):
         assert time.monotonic() < deadline, "they live on"
