@@ -4,7 +4,6 @@ Everything here follows from the seed and the number of the step, and nothing fr
 for the whole batch and keeps its own part.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -97,7 +96,7 @@ def split_holdout(dataset, config: TrainConfig):
     if groups is None:
         held, others = order[:count], order[count:]
     else:
-        held = _whole_groups(order, groups, dataset.labels, count)
+        held = order[_whole_groups(order, groups, dataset.labels, count)][:count]
         others = order[~np.isin(groups[order], groups[held])]
     held, kept = np.sort(held), np.sort(others[: config.limit])
     train_set = dataset if len(kept) == len(dataset) else dataset.subset(kept)
@@ -105,22 +104,19 @@ def split_holdout(dataset, config: TrainConfig):
 
 
 def _whole_groups(order: np.ndarray, groups: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    """`count` places of groups in the order in which they are met, each of the class with the fewest places so far.
+    """Which places, in this order, are of the groups to hold out: of each class as many as have its share of `count`.
 
-    Every class keeps one group, whatever the count.
+    Every class keeps one group for training.
     """
-    members, waiting = {}, {}
-    for place in order.tolist():
-        members.setdefault(int(groups[place]), []).append(place)
-    for places in members.values():
-        waiting.setdefault(int(labels[places[0]]), []).append(places)
-    held, taken = [], Counter()
-    while len(held) < count and (free := [label for label, some in waiting.items() if len(some) > 1]):
-        label = min(free, key=lambda label: (taken[label], label))
-        places = waiting[label].pop(0)
-        taken[label] += len(places)
-        held += places
-    return np.array(held[:count], dtype=np.int64)
+    classes, chosen = np.unique(labels), []
+    for label in classes:
+        names, sizes = np.unique(groups[labels == label], return_counts=True)
+        size = dict(zip(names.tolist(), sizes.tolist(), strict=True))
+        met, taken = list(dict.fromkeys(groups[order[labels[order] == label]].tolist())), 0
+        while len(met) > 1 and taken < count / len(classes):
+            chosen.append(met.pop(0))
+            taken += size[chosen[-1]]
+    return np.isin(groups[order], chosen)
 
 
 def mix(*numbers: int) -> int:

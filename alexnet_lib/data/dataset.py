@@ -128,7 +128,7 @@ class PackedDataset:
                 raise ValueError("index.json has another checksum")
             if index["format"] in (1, FORMAT) and split in index["splits"]:
                 return cls._from_index(folder, index, split)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             missing = Path(error.filename).name
             raise NotWhole(
                 f"{shown(folder)} is no packed set, or one that was not finished: {missing} is missing. Pack it (again)"
