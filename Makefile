@@ -23,7 +23,7 @@ $(error unknown PROFILE '$(PROFILE)'. There is: $(PROFILES))
 endif
 endif
 
-.PHONY: help setup reproduce test test-portable book lab bench gpu lint format clean
+.PHONY: help setup reproduce test test-portable book lab experiments chapters stress bench gpu lint format clean
 
 help:  ## say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -63,6 +63,16 @@ book: setup  ## render the book into _build/html
 
 lab: setup  ## open the notebooks
 	$(PY) -m jupyter lab notebooks
+
+experiments: setup  ## run every experiment without a record, breadth first: ONLY=, SEEDS=, HOURS=, JOBS=
+	$(PY) -m alexnet_lib experiments $(addprefix --only ,$(ONLY)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(HOURS),--hours $(HOURS)) \
+	  $(if $(JOBS),--jobs $(JOBS)) $(if $(DATA),--data "$(DATA)")
+
+chapters: setup  ## execute again the chapters whose records have changed
+	@$(PY) tools/chapters.py
+
+stress: setup  ## the long form of the tests of faults, ALEXNET_STRESS=100 tries each
+	$(PY) -m pytest -m stress
 
 bench: setup  ## measure what was made for speed, as ratios in one run
 	$(PY) tools/bench.py
