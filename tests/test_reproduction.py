@@ -99,3 +99,14 @@ def test_committed_notebooks_are_clean():
         assert sum("parameters" in c.metadata.get("tags", []) for c in cells) == 1
         assert not [c for c in cells if "injected-parameters" in c.metadata.get("tags", [])]
         assert path.stat().st_size < 3_500_000
+
+
+def test_a_training_on_imagenet_is_announced_with_its_time(capsys):
+    import argparse
+
+    import reproduce
+
+    reproduce.announce(argparse.Namespace(profile="quick", devices=1))
+    assert capsys.readouterr().out == ""
+    reproduce.announce(argparse.Namespace(profile="paper", devices=1))
+    assert "predicted for 90 epochs of 1,281,167 images in float32 on" in capsys.readouterr().out

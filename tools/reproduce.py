@@ -9,11 +9,12 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from alexnet_lib.config import PRESETS, InputError, merge, one_of
+from alexnet_lib.config import PRESETS, InputError, merge, one_of, preset
 from alexnet_lib.evidence.records import REPOSITORY, read, run_dir
 from alexnet_lib.system.strict import path_of
 
 NAME = "14_reproduction"
+IMAGENET = 1_281_167  # training images of ILSVRC-2012
 NOTEBOOK = REPOSITORY / "notebooks" / f"{NAME}.ipynb"
 
 # papermill, which stops as after Ctrl-C when its standard input ends: then this process, which holds the other end, is gone.
@@ -59,6 +60,8 @@ def main() -> int:
 def execute(run: Path, asked: argparse.Namespace) -> int:
     """Runs the notebook; its last words, where it fails, are the line that says what was wrong."""
     run.mkdir(parents=True, exist_ok=True)
+    if not asked.data:
+        announce(asked)
     out = run / NOTEBOOK.name
     out.unlink(missing_ok=True)  # what is found there afterwards is from this run
     command = [sys.executable, "-c", PAPERMILL, str(NOTEBOOK), str(out), "-k", "python3"]
@@ -72,6 +75,19 @@ def execute(run: Path, asked: argparse.Namespace) -> int:
         return 1
     print(f"executed notebook: {out}")
     return 0
+
+
+def announce(asked: argparse.Namespace) -> None:
+    """What a training on ImageNet will take on the card or processor that is here, before it starts."""
+    model, train = preset(asked.profile)
+    if train.data == "imagenet":
+        from cost_model import estimate  # beside this file; it imports torch, and the other profiles need no estimate
+
+        from alexnet_lib.system.precision import settled
+        from alexnet_lib.system.processes import pick_device
+
+        precision = settled(train.precision, pick_device())
+        print(estimate(model, precision, train.epochs, train.batch_size, IMAGENET, asked.devices), flush=True)
 
 
 def wait_for(command: list[str]) -> int:
