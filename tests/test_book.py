@@ -16,7 +16,7 @@ from helpers import ROOT, listed
 
 from alexnet_lib import ModelConfig, presets
 from alexnet_lib.book.diagram import overview
-from alexnet_lib.evidence import claims, records
+from alexnet_lib.evidence import claims, records, verdicts
 
 # Elements that a browser loads by itself; a link that a reader may follow is not one.
 LOADED = {"src", "srcset", "poster"}
@@ -84,11 +84,10 @@ def test_the_first_picture_is_drawn_from_the_preset():
 
 
 def test_the_claims_page_has_every_claim_and_its_rule(book):
-    shown = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", (book / "book" / "claims.html").read_text()))
-    shown = shown.replace("’", "'")  # quotation marks are set as a printer would
-    for claim in claims.ledger().values():
-        assert claim.claim in shown and claims.judge(claim).word in shown
-        assert claim.rule["text"][:40] in shown
+    shown = words(book, "book/claims")
+    for name, claim in claims.ledger().items():
+        for said in (claim.claim, verdicts.judge(claim).word, claims.rule_in_words(claim)[:40]):
+            assert " ".join(said.split()) in shown, f"{name}: {said}"
 
 
 def test_the_table_of_trainings_is_made_from_the_presets(book):
@@ -106,16 +105,19 @@ def test_the_readme_is_up_to_date():
 
 
 def test_the_readme_gives_the_recorded_error_and_time():
-    record = records.read(records.RESULTS / front.RUN)
+    record = records.read(records.results_root() / front.RUN)
     said = f"{record['training_seconds'] / 60:.0f} minutes ({record['metrics']['test_top1_error']:.1f} % test error"
     assert said in readme.README.read_text()
 
 
 def test_the_first_page_has_the_tally_the_training_and_every_chapter(book):
     shown = words(book, "book/intro")
-    for word, count in front.tally().items():
+    for word, count in verdicts.tally().items():
         assert f"{count} {word}" in shown
-    assert f"{records.read(records.RESULTS / front.RUN)['metrics']['test_top1_error']:.1f} % of the test images wrong" in shown
+    assert (
+        f"{records.read(records.results_root() / front.RUN)['metrics']['test_top1_error']:.1f} % of the test images wrong"
+        in shown
+    )
     chapters = yaml.safe_load(front.CHAPTERS.read_text())
     assert [f"notebooks/{name}" for name in chapters["chapters"]] == [p for p in listed() if p.startswith("notebooks/")]
     for section in chapters["sections"]:

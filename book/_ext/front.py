@@ -2,14 +2,13 @@
 
 import base64
 import io
-from collections import Counter
 from pathlib import Path
 
 import yaml
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-from alexnet_lib.evidence import claims, records
+from alexnet_lib.evidence import records, verdicts
 
 CHAPTERS = Path(__file__).parents[1] / "chapters.yml"
 WORDS_A_MINUTE = 200
@@ -17,16 +16,10 @@ RUN = "small_cifar10/laptop-seed0.json"
 PARAGRAPHS = (nodes.paragraph, nodes.title, nodes.caption, nodes.term)
 
 
-def tally() -> Counter:
-    """How many claims have which verdict."""
-    return Counter(claims.judge(claim).word for claim in claims.ledger().values())
-
-
 def in_words() -> str:
-    """The tally as one line of Markdown, the words in the order of the claims page."""
-    counted = tally()
-    words = [w for name, w in vars(claims).items() if name.isupper() and isinstance(w, str) and w in counted]
-    return f"**{counted.total()} claims**: " + ", ".join(f"**{counted[word]}** {word}" for word in words)
+    """How many claims have which verdict, as a line of Markdown."""
+    counted = verdicts.tally()
+    return f"**{sum(counted.values())} claims**: " + ", ".join(f"**{count}** {word}" for word, count in counted.items())
 
 
 class Tally(SphinxDirective):
@@ -42,7 +35,7 @@ class Training(SphinxDirective):
         from alexnet_lib.book import figures
 
         self.env.note_reread()
-        record = records.read(records.RESULTS / RUN)
+        record = records.read(records.results_root() / RUN)
         metrics, curve = record["metrics"], record["curve"]
         figures.use_style()
         figure, axes = figures.plt.subplots(figsize=(8.5, 3.2))

@@ -22,6 +22,12 @@ function enlarge(pictures) {
   dialog.onclick = () => dialog.close();
 }
 
+// The theme's names for two of its buttons lack words that are seen on them, by which a voice would call them.
+document.addEventListener("DOMContentLoaded", () => {
+  for (const each of document.querySelectorAll(".search-button-field")) each.removeAttribute("aria-label");
+  for (const each of document.querySelectorAll(".theme-switch-button")) each.ariaLabel = "Colours: light, dark or system settings";
+});
+
 document.addEventListener("DOMContentLoaded", () => {
   const article = document.querySelector(".bd-article");
   if (!article) return;
