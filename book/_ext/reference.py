@@ -39,7 +39,11 @@ def modules() -> list[str]:
 def public(module: str) -> dict[str, str]:
     """What a module defines for others: full names by short ones."""
     found = vars(importlib.import_module(module)).items()
-    return {key: f"{module}.{key}" for key, each in found if getattr(each, "__module__", "") == module and key[0] != "_"}
+    return {
+        key: f"{module}.{key}"
+        for key, each in found
+        if callable(each) and getattr(each, "__module__", "") == module and key[0] != "_"
+    }
 
 
 @cache
