@@ -6,8 +6,8 @@ from pathlib import Path
 import axe_playwright_python
 import pdf
 import pytest
-from playwright.sync_api import sync_playwright
 from helpers import listed
+from playwright.sync_api import sync_playwright
 
 pytestmark = pytest.mark.skipif(
     not pdf.browser() and "REQUIRE_BROWSER" not in os.environ, reason="chromium is not installed; .ci/run requires it"

@@ -28,6 +28,7 @@ def caption(file: Path) -> str:
     said = (ast.get_docstring(ast.parse(file.read_text())) or "").split("\n\n")[0].replace("\n", " ")
     room = WIDTH - 24
     cuts = [said[: found.start()] for found in re.finditer(r"\.(?: |$)|[:;] |, | \(section", said)]
+    cuts = [cut for cut in cuts if all(cut.count(a) == cut.count(b) for a, b in ("()", "{}"))]
     return next((cut for cut in reversed(cuts) if len(cut) <= room), said[:room]).rstrip(".:;,")
 
 
