@@ -24,6 +24,7 @@ endif
 endif
 
 .PHONY: help setup reproduce test test-portable book lab experiments chapters stress bench gpu lint format clean
+.PHONY: pdf homework release
 
 help:  ## say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -91,3 +92,21 @@ format: setup  ## mend style
 clean:  ## remove what was built; runs/, data/ and .venv stay
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+pdf: setup  ## print the whole book into _build/book.pdf
+	@$(BIN)/jupyter-book build . --config _config.yml --toc book/_toc.yml --path-output . --builder singlehtml --quiet
+	@$(PY) tools/pdf.py _build/singlehtml/book/intro.html _build/book.pdf
+
+HOMEWORK ?= _build/homework
+
+homework: setup  ## make notebooks with gaps from the exercises, in HOMEWORK=_build/homework
+	@$(PY) tools/homework.py make "$(HOMEWORK)"
+
+# The date of the commit, so that a tag that is built again gives the same bytes.
+release: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+release: export PYTHONHASHSEED = 0
+release: book pdf  ## the HTML and the PDF with their checksums, in _build/release
+	@mkdir -p _build/release
+	@tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@$$SOURCE_DATE_EPOCH -C _build -cf - html | gzip -n > _build/release/book-html.tar.gz
+	@cp _build/book.pdf _build/release/book.pdf
+	@cd _build/release && sha256sum book-html.tar.gz book.pdf | tee SHA256SUMS

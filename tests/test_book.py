@@ -1,19 +1,32 @@
 """The book: it builds without a warning, is complete, and asks nothing of the network."""
 
+import html
 import re
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import draw_network
+import front
+import nbformat
+import readme
+import reference
+import repository
+import yaml
 from helpers import ROOT, listed
 
 from alexnet_lib import ModelConfig, presets
 from alexnet_lib.book.diagram import overview
-from alexnet_lib.evidence import claims
+from alexnet_lib.evidence import claims, records, verdicts
 
 # Elements that a browser loads by itself; a link that a reader may follow is not one.
 LOADED = {"src", "srcset", "poster"}
 LOADED_LINKS = {"stylesheet", "icon", "shortcut icon", "preload", "modulepreload", "preconnect", "dns-prefetch"}
 ADDRESS = re.compile(r"(https?:)?//")
+
+
+def words(book, name: str) -> str:
+    """What a page shows, in one line."""
+    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", (book / f"{name}.html").read_text()))).replace("’", "'")
 
 
 def test_every_page_and_notebook_is_there(book):
@@ -71,14 +84,85 @@ def test_the_first_picture_is_drawn_from_the_preset():
 
 
 def test_the_claims_page_has_every_claim_and_its_rule(book):
-    shown = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", (book / "book" / "claims.html").read_text()))
-    shown = shown.replace("’", "'")  # quotation marks are set as a printer would
-    for claim in claims.ledger().values():
-        assert claim.claim in shown and claims.judge(claim).word in shown
-        assert claim.rule["text"][:40] in shown
+    shown = words(book, "book/claims")
+    for name, claim in claims.ledger().items():
+        for said in (claim.claim, verdicts.judge(claim).word, claims.rule_in_words(claim)[:40]):
+            assert " ".join(said.split()) in shown, f"{name}: {said}"
 
 
 def test_the_table_of_trainings_is_made_from_the_presets(book):
     shown = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", (book / "book" / "many_machines.html").read_text()))
     for line in presets.differences("paper", "code_2012", "fast").splitlines()[2:]:
         assert " ".join(line.replace("|", " ").split()) in shown
+
+
+def test_the_readme_is_up_to_date():
+    """Its tree names every file of the library, and its tally is the ledger's."""
+    assert readme.README.read_text() == readme.written(), "run python tools/readme.py"
+    tree = readme.README.read_text()
+    for path in (ROOT / "alexnet_lib").rglob("*.py"):
+        assert path.stem == "__init__" or f"  {path.name} " in tree
+
+
+def test_the_readme_gives_the_recorded_error_and_time():
+    record = records.read(records.results_root() / front.RUN)
+    said = f"{record['training_seconds'] / 60:.0f} minutes ({record['metrics']['test_top1_error']:.1f} % test error"
+    assert said in readme.README.read_text()
+
+
+def test_the_first_page_has_the_tally_the_training_and_every_chapter(book):
+    shown = words(book, "book/intro")
+    for word, count in verdicts.tally().items():
+        assert f"{count} {word}" in shown
+    assert (
+        f"{records.read(records.results_root() / front.RUN)['metrics']['test_top1_error']:.1f} % of the test images wrong"
+        in shown
+    )
+    chapters = yaml.safe_load(front.CHAPTERS.read_text())
+    assert [f"notebooks/{name}" for name in chapters["chapters"]] == [p for p in listed() if p.startswith("notebooks/")]
+    for section in chapters["sections"]:
+        for module in section["code"]:
+            assert f'href="api.html#module-{module}"' in (book / "book" / "intro.html").read_text()
+
+
+def test_the_reference_has_every_public_entry_and_its_chapters(book):
+    shown = (book / "book" / "api.html").read_text()
+    for module in reference.modules():
+        for name in reference.public(module).values():
+            assert f'id="{name}"' in shown, name
+    assert "Used in chapters" in shown
+    assert 'api.html#alexnet_lib.model.AlexNet"' in (book / "notebooks" / "05_architecture.html").read_text()
+
+
+def test_every_exercise_is_listed_and_leads_there(book):
+    shown = (book / "book" / "lists.html").read_text()
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        for cell in nbformat.read(path, 4).cells:
+            for label in re.findall(r"{exercise}[^\n]*\n:label: (\S+)", cell.source):
+                assert f'href="../notebooks/{path.stem}.html#{label}"' in shown
+                assert f'id="{label}"' in (book / "notebooks" / f"{path.stem}.html").read_text()
+
+
+def test_every_word_of_the_glossary_has_its_chinese_name():
+    lines = (ROOT / "book" / "glossary.md").read_text().split("```{glossary}\n")[1].split("\n```")[0].splitlines()
+    terms = [line for line in lines if line and not line.startswith(" ")]
+    assert all(
+        re.match(r"[A-Za-z]", word) and re.match(r"[\u4e00-\u9fff]", its)
+        for word, its in zip(terms[::2], terms[1::2], strict=True)
+    )
+
+
+def test_buttons_are_shown_where_the_repository_is_named_and_only_there(book, monkeypatch):
+    shown = (book / "notebooks" / "01_relu.html").read_text()
+    assert "colab" not in shown and "mybinder" not in shown and "github.com" not in shown
+    config = SimpleNamespace(html_theme_options={"launch_buttons": {"colab_url": "x"}})
+    monkeypatch.setenv("BOOK_REPOSITORY", "https://github.com/someone/book.git")
+    repository.point_to(None, config)
+    options = config.html_theme_options
+    assert options["repository_url"] == "https://github.com/someone/book" and options["launch_buttons"]
+
+
+def test_versions_agree():
+    version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.M)[1]
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text()

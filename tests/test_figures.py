@@ -87,6 +87,7 @@ def test_a_slider_holds_a_frame_for_each_value_and_shows_one():
     page = figures.Slider(draw, [1, 2, 3], "gain", "a line", start=1)._repr_html_()
     assert page.count("<img") == 3 and page.count("display:none") == 2
     assert 'alt="a line; gain = 2"' in page and 'max="2"' in page and "http" not in page
+    assert 'aria-valuetext="gain = 2"' in page and "setAttribute(&#x27;aria-valuetext&#x27;" in page and "aria-label" not in page
 
 
 def test_a_number_that_only_the_authors_log_has_is_not_called_the_papers():

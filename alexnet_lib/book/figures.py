@@ -159,19 +159,21 @@ class Slider:
         return base64.b64encode(picture.getvalue()).decode()
 
     def _repr_html_(self) -> str:
-        chosen = "this.parentNode.parentNode"
+        chosen = "this.closest('.slider')"
         move = (
             f"{chosen}.querySelectorAll('img').forEach((f, i) => f.style.display = i == this.value ? '' : 'none');"
-            f"{chosen}.querySelector('output').textContent = {json.dumps(self.values)}[this.value]"
+            f"const shown = {json.dumps(self.values)}[this.value]; {chosen}.querySelector('output').textContent = shown;"
+            f"this.setAttribute('aria-valuetext', {json.dumps(self.name)} + ' = ' + shown)"
         )
         pictures = "".join(
             f'<img alt="{html.escape(f"{self.alt}; {self.name} = {value}")}" src="data:image/webp;base64,{frame}"'
             f' style="max-width:100%;{"" if i == self.start else "display:none"}">'
             for i, (value, frame) in enumerate(zip(self.values, self.frames, strict=True))
         )
-        knob = (
-            f'<input type="range" min="0" max="{len(self.values) - 1}" value="{self.start}" step="1" style="width:16em"'
-            f' aria-label="{html.escape(self.name)}" oninput="{html.escape(move)}">'
+        said = html.escape(f"{self.name} = {self.values[self.start]}")
+        knob = (  # its name is the words beside it, as a label gives them
+            f'<input type="range" min="0" max="{len(self.values) - 1}" value="{self.start}" step="1"'
+            f' style="width:16em;max-width:100%" aria-valuetext="{said}" oninput="{html.escape(move)}">'
         )
         words = f"{html.escape(self.name)} = <output>{html.escape(self.values[self.start])}</output>"
         return f'<div class="slider"><label>{knob} {words}</label><br>{pictures}</div>'

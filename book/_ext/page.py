@@ -1,0 +1,27 @@
+"""What is true of every page: what the theme brings and this book does without, and which words are Chinese."""
+
+import re
+
+from docutils import nodes
+
+UNUSED = ("sphinx_thebe",)  # runs cells on a server elsewhere; it would also declare its constants twice
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+
+
+def leave_out(app, config) -> None:
+    """Takes the listeners of extensions that Jupyter Book always loads and this book does not use."""
+    for listeners in app.events.listeners.values():
+        listeners[:] = [each for each in listeners if each.handler.__module__.split(".")[0] not in UNUSED]
+
+
+def say_language(app, doctree) -> None:
+    """Marks the Chinese words of the glossary, for fonts and for voices."""
+    for term in doctree.findall(nodes.term):
+        if CHINESE.match(term.astext()):
+            term["classes"].append("language-zh")  # docutils makes lang="zh" of it
+
+
+def setup(app) -> dict:
+    app.connect("config-inited", leave_out)
+    app.connect("doctree-read", say_language)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

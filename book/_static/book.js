@@ -1,0 +1,64 @@
+// What the pages do beyond the theme: pictures that enlarge, tables that a keyboard can scroll, a search that works from disk.
+
+// A picture becomes a button that opens it as large as it is, in a dialog that scrolls; Escape or a tap closes it.
+function enlarge(pictures) {
+  const dialog = document.querySelector("dialog.enlarged") || document.body.appendChild(document.createElement("dialog"));
+  dialog.className = "enlarged";
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "enlarge";
+  button.title = "Enlarge";
+  pictures[0].before(button);
+  button.append(...pictures);
+  button.onclick = () => {
+    const shown = [...pictures].find((picture) => picture.style.display != "none").cloneNode();
+    shown.removeAttribute("style");
+    shown.style.width = `max(${shown.naturalWidth || 1}px, 56rem)`;
+    const close = Object.assign(document.createElement("button"), { type: "button", className: "close", textContent: "Close" });
+    dialog.replaceChildren(close, shown);
+    dialog.ariaLabel = shown.alt;
+    dialog.showModal();
+  };
+  dialog.onclick = () => dialog.close();
+}
+
+// The theme's names for two of its buttons lack words that are seen on them, by which a voice would call them.
+document.addEventListener("DOMContentLoaded", () => {
+  for (const each of document.querySelectorAll(".search-button-field")) each.removeAttribute("aria-label");
+  for (const each of document.querySelectorAll(".theme-switch-button")) each.ariaLabel = "Colours: light, dark or system settings";
+});
+
+document.addEventListener("DOMContentLoaded", () => {
+  const article = document.querySelector(".bd-article");
+  if (!article) return;
+  const alone = article.querySelectorAll(".cell_output img, figure img");
+  for (const picture of alone) {
+    if (!picture.closest("a, button, .slider, .interactive")) enlarge([picture]);
+  }
+  for (const slider of article.querySelectorAll(".slider")) enlarge(slider.querySelectorAll("img"));
+
+  // What can be scrolled must be reached by keyboard. The theme sees to code and tables of its own, not to these.
+  const scrollable = article.querySelectorAll(".cell_output table, .cell_output pre, .math, mjx-container, .pst-scrollable-table-container");
+  const look = () => scrollable.forEach((each) => {
+    if (each.scrollWidth > each.clientWidth + 1) each.tabIndex = 0;
+  });
+  const ready = window.MathJax?.startup?.promise || Promise.resolve();
+  ready.then(look);
+  window.addEventListener("load", look);
+  window.addEventListener("resize", look);
+});
+
+// From disk a browser lets no page read another, so the search shows titles and headings without extracts, and says so.
+if (location.protocol == "file:" && window.DOCUMENTATION_OPTIONS) {
+  DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+  document.addEventListener("DOMContentLoaded", () => {
+    const results = document.querySelector("#search-results");
+    if (!results) return;
+    const note = document.createElement("p");
+    note.className = "search-note";
+    note.textContent =
+      "Opened from disk, the search finds pages, headings, words of the glossary and names of the library that hold all " +
+      "the words given; served by a web server it shows an extract of each page too.";
+    results.before(note);
+  });
+}

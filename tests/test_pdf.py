@@ -1,0 +1,32 @@
+"""The PDF: folds open, pages in an outline, links that lead, and the same bytes for the same book."""
+
+import os
+import sys
+
+import pdf
+import pytest
+
+pytestmark = pytest.mark.skipif(
+    not pdf.browser() and "REQUIRE_BROWSER" not in os.environ, reason="chromium is not installed; .ci/run requires it"
+)
+PAGE = """<!doctype html><html lang=en><title>t</title><h1>One</h1><p><a href="#two">to two</a>
+<details><summary>s</summary><p>folded</p></details><h1 id=two>Two</h1>"""
+
+
+def printed(tmp_path, monkeypatch, name: str) -> bytes:
+    (tmp_path / "page.html").write_text(PAGE)
+    monkeypatch.setattr(sys, "argv", ["pdf.py", str(tmp_path / "page.html"), str(tmp_path / name)])
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    assert pdf.main() == 0
+    return (tmp_path / name).read_bytes()
+
+
+def test_the_same_page_gives_the_same_bytes_with_outline_and_links(tmp_path, monkeypatch):
+    first, again = (printed(tmp_path, monkeypatch, name) for name in ("a.pdf", "b.pdf"))
+    assert first == again and first.startswith(b"%PDF")
+    assert b"/Outlines" in first and b"/Link" in first and b"D:20231114221320" in first
+
+
+def test_what_is_missing_is_said_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["pdf.py", str(tmp_path / "none.html"), str(tmp_path / "a.pdf")])
+    assert pdf.main() == 1 and capsys.readouterr().err.count("\n") == 1
