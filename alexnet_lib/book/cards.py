@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from html import escape
+from textwrap import fill
 
 from tabulate import tabulate
 
@@ -113,8 +114,8 @@ def ledger_text() -> str:
         for name in ledger
         if judged[name].word == word
     ]
-    head, widths = ("verdict", "claim", "ours", "unit", "the paper", "after Holm"), [None, None, 34, 12, 30, None]
-    table = tabulate(rows, head, maxcolwidths=widths, disable_numparse=True)
+    rows = [[fill(cell, 32) for cell in row] for row in rows]
+    table = tabulate(rows, ("verdict", "claim", "ours", "unit", "the paper", "after Holm"), disable_numparse=True)
     return f"{table}\n\n{tally_text(judged)}. Of {len(holds)} tested effects chance alone would bring {by_chance:.1f}."
 
 
