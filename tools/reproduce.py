@@ -16,6 +16,11 @@ from alexnet_lib.system.strict import path_of
 NAME = "14_reproduction"
 IMAGENET = 1_281_167  # training images of ILSVRC-2012
 NOTEBOOK = REPOSITORY / "notebooks" / f"{NAME}.ipynb"
+SHOWN = {  # which figure the closing lines give: the first that the record has
+    "test": "test accuracy",
+    "valid": "accuracy on the images held out (the data has no test split)",
+    "train": "accuracy on the training images (the data has no test split)",
+}
 
 # papermill, which stops as after Ctrl-C when its standard input ends: then this process, which holds the other end, is gone.
 PAPERMILL = """
@@ -131,9 +136,8 @@ def report(run: Path, page: Path) -> int:
     """The last lines of `make reproduce`, from the run's record."""
     metrics = read(run / "record.json")["metrics"]
     chance = 100 - metrics["chance_error"]
-    role = "test" if "test_top1_error" in metrics else "train"
-    kind = "test accuracy" if role == "test" else "accuracy on the training images (the data has no test split)"
-    print(f"{kind} {100 - metrics[f'{role}_top1_error']:.1f} %, chance {chance:.1f} %; ten views, top-1")
+    role = next(role for role in SHOWN if f"{role}_top1_error" in metrics)
+    print(f"{SHOWN[role]} {100 - metrics[f'{role}_top1_error']:.1f} %, chance {chance:.1f} %; ten views, top-1")
     print(f"record: {run / 'record.json'}")
     print(f"the book: {page}")
     return 0
