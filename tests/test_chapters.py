@@ -1,5 +1,6 @@
 """Every chapter has what the standard of a chapter asks for, and runs under papermill with another seed."""
 
+import json
 import re
 import subprocess
 import sys
@@ -9,7 +10,8 @@ import pytest
 from helpers import ROOT
 
 from alexnet_lib import InputError, ModelConfig, TrainConfig
-from alexnet_lib.book import chapter
+from alexnet_lib.book import chapter, current
+from alexnet_lib.evidence import records
 
 CHAPTERS = sorted(path for path in (ROOT / "notebooks").glob("*.ipynb") if not path.name.startswith("14"))
 HEADINGS = ("From scratch", "measured", "2012 source", "Common mistakes", "Exercises", "Verdict")
@@ -39,6 +41,22 @@ def test_a_chapter_has_its_parts(path):
     for call in ("chapter.begin(", "here.card", "here.measured()", "here.verdict()"):
         assert call in code, f"no cell with {call}"
     assert "parameters" in tags(cells(path, "code")[0])
+
+
+def test_outputs_were_made_from_the_records_that_there_are():
+    """What nbval finds in minutes, in a moment: `make chapters` executes those again whose records have changed."""
+    assert not [path.stem for path in current.stale()]
+
+
+def test_a_new_record_makes_those_chapters_stale_that_read_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("ALEXNET_RESULTS", str(tmp_path))
+    before = {path: current.digest(json.loads(path.read_text())) for path in CHAPTERS}
+    records.write(
+        {"experiment": "relu_2012", "arm": "relu", "seed": 1, "metrics": {}}, tmp_path / "relu_2012" / "relu-seed1.json"
+    )
+    after = {path: current.digest(json.loads(path.read_text())) for path in CHAPTERS}
+    changed = {path.stem for path in CHAPTERS if before[path] != after[path]}
+    assert "01_relu" in changed and "04_overlapping_pooling" not in changed
 
 
 @each_chapter
