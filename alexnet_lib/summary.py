@@ -2,12 +2,12 @@
 own figures. The memory of training is within 15 % of what was measured (tests/test_towers.py, results/towers/)."""
 
 import itertools
-import weakref
 from dataclasses import dataclass
 
 import torch
 from tabulate import tabulate
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -114,26 +114,20 @@ def training_memory(net: AlexNet, batch: int = 128) -> dict[str, int]:
 
 
 class _Allocated(TorchDispatchMode):
-    """Counts bytes that operations allocate beside the tensors that are there before: now, and at most."""
+    """The most bytes that operations hold at once, `most`, beside the tensors that are there before."""
 
     def __init__(self, *before: Tensor):
         super().__init__()
-        self.now = self.most = 0
-        self.known = {x.untyped_storage()._cdata for x in before}
+        self.most, self.before, self.live = 0, {x.untyped_storage()._cdata for x in before}, {}
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
+        self.live = {address: held for address, held in self.live.items() if not held[0].expired()}
         for storage in (x.untyped_storage() for x in tree_leaves(result) if isinstance(x, Tensor)):
-            if storage._cdata not in self.known:
-                self.known.add(storage._cdata)
-                self.now += storage.nbytes()
-                self.most = max(self.most, self.now)
-                weakref.finalize(storage, self._freed, storage._cdata, storage.nbytes())
+            if storage._cdata not in self.before | self.live.keys():
+                self.live[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+        self.most = max(self.most, sum(size for _, size in self.live.values()))
         return result
-
-    def _freed(self, address: int, size: int) -> None:
-        self.known.discard(address)
-        self.now -= size
 
 
 def _scratch(module: nn.Module, x: Tensor) -> int:
@@ -145,7 +139,7 @@ def _scratch(module: nn.Module, x: Tensor) -> int:
     if (key := (repr(module), x.shape)) not in SCRATCH:
         out = module(x)
         gradient = torch.empty_like(out)
-        with _Allocated(x, out, gradient) as allocated:
+        with _Allocated(x, out, gradient, *module.parameters()) as allocated:
             gradients = torch.autograd.grad(out, [x, *module.parameters()], gradient, allow_unused=True)
         given = sum(g.nbytes for g in gradients if g is not None and g is not gradient and g is not x)
         SCRATCH[key] = max(0, allocated.most - given)

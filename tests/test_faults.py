@@ -521,7 +521,7 @@ def test_outputs_that_are_no_numbers_are_no_result(photos10):
 
 def test_a_test_split_whose_images_were_all_broken_is_refused_before_the_training(sets, tmp_path, monkeypatch):
     few = {"train": sets[0], "valid": sets[1], "test": sets[1].subset([])}
-    monkeypatch.setattr(experiment, "open_sets", lambda train: few)
+    monkeypatch.setattr(experiment, "open_sets", lambda train, model: few)
     with pytest.raises(InputError, match=r"has no images: see the broken.txt"):
         experiment.run(tiny_model(), tiny_training(), tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -70,7 +70,7 @@ def test_runs_are_recorded_once_and_a_failed_one_is_named(few):
     for path in (few / "results" / "tiny").glob("*-seed2.json"):
         path.unlink()
     broken = subprocess.run(PROGRAM, cwd=ROOT, capture_output=True, text=True, timeout=280)
-    assert "2 failed" in broken.stdout and broken.returncode == 1 and "failed: tiny/b seed 2" in broken.stderr
+    assert "1 failed, 1 recorded" in broken.stdout and broken.returncode == 1 and "failed: tiny/a seed 2" in broken.stderr
 
 
 def test_asked_to_stop_it_ends_its_runs_and_leaves_none_behind(few):

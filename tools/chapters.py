@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from alexnet_lib.book.current import KEY, NOTEBOOKS, digest, stale
 from alexnet_lib.system.files import whole
@@ -47,7 +47,7 @@ def main() -> int:
             shown.set_postfix_str(path.stem)
             try:
                 execute(path)
-            except CellExecutionError as error:
+            except (CellExecutionError, DeadKernelError) as error:
                 failed += 1
                 print(f"error: {path.stem} stopped: {str(error).strip().splitlines()[-1]}", file=sys.stderr)
     print(f"{len(chosen) - failed} of {len(chosen)} chapters executed" if chosen else "all chapters are current")

@@ -183,7 +183,8 @@ class Slider:
 
 
 def rows_figure(rows: Sequence[np.ndarray], names: Sequence[str]) -> Figure:
-    """Rows of pictures, uint8 (n, H, W, 3) each, with a name before each row."""
+    """Rows of pictures, uint8 (n, H, W, 3) each, with a name before each row; rows without a picture are left out."""
+    rows, names = zip(*((row, name) for row, name in zip(rows, names, strict=True) if len(row)), strict=True)
     rows = [
         np.concatenate([np.pad(picture, ((1, 1), (1, 1), (0, 0)), constant_values=250) for picture in row], 1) for row in rows
     ]
