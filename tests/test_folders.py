@@ -5,8 +5,8 @@ import shutil
 import socket
 
 import pytest
+from helpers import make_tree
 from PIL import Image
-from test_sources import make_tree
 
 from alexnet_lib import InputError
 from alexnet_lib.data import folders

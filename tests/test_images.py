@@ -6,8 +6,8 @@ import re
 
 import numpy as np
 import pytest
+from helpers import TURNS, png_of_16_bits
 from PIL import Image
-from test_packed import TURNS, png_of_16_bits
 
 from alexnet_lib.data import images
 from alexnet_lib.data.dataset import PackedDataset, pack

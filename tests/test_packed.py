@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers import ROOT, make_tree, run
+from helpers import ROOT, TURNS, make_tree, png_of_16_bits, run
 from PIL import Image
 
 from alexnet_lib import InputError, TrainConfig, open_dataset
@@ -184,20 +184,6 @@ def test_greys_and_16_bits(picture, tmp_path):
     assert "32-bit pixels" in prepared_or_reason(str(tmp_path / "float.tif"), 256)
 
 
-def png_of_16_bits(pixels: np.ndarray) -> bytes:
-    """A PNG with 16 bits a channel, which the imaging library reads and does not write."""
-    import struct
-    import zlib
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    height, width, _ = pixels.shape
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
-    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-
-
 def test_white_shows_through_what_is_transparent(tmp_path):
     clear = Image.new("RGBA", (300, 300), (255, 0, 0, 0))
     assert (stored(clear, tmp_path / "rgba.png") == 255).all()
@@ -210,12 +196,6 @@ def test_white_shows_through_what_is_transparent(tmp_path):
     assert (stored(palette, tmp_path / "clear.gif", transparency=1) == 255).all()
     assert (stored(Image.new("LA", (300, 300), (0, 0)), tmp_path / "la.png") == 255).all()
     assert (stored(Image.new("RGB", (300, 300), (1, 2, 3)), tmp_path / "key.png", transparency=(1, 2, 3)) == 255).all()
-
-
-TURNS = {
-    2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE",
-    6: "ROTATE_90", 7: "TRANSVERSE", 8: "ROTATE_270",
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("orientation", TURNS)
