@@ -138,7 +138,7 @@ def svg(figure: Figure) -> str:
     with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "alexnet"}):
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue().partition("<svg")[1] + text.getvalue().partition("<svg")[2]
+    return '<svg style="max-width:100%;height:auto" ' + text.getvalue().partition("<svg")[2]
 
 
 class Slider:
