@@ -12,6 +12,7 @@ def leave_out(app, config) -> None:
     """Takes the listeners of extensions that Jupyter Book always loads and this book does not use."""
     for listeners in app.events.listeners.values():
         listeners[:] = [each for each in listeners if each.handler.__module__.split(".")[0] not in UNUSED]
+    app.registry.css_files[:] = [sheet for sheet in app.registry.css_files if "thebe" not in sheet[0]]
 
 
 def say_language(app, doctree) -> None:

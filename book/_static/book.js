@@ -22,9 +22,9 @@ function enlarge(pictures) {
   dialog.onclick = () => dialog.close();
 }
 
-// The theme's names for two of its buttons lack words that are seen on them, by which a voice would call them.
+// The theme's names for its buttons and folds lack words that are seen on them, by which a voice would call them.
 document.addEventListener("DOMContentLoaded", () => {
-  for (const each of document.querySelectorAll(".search-button-field")) each.removeAttribute("aria-label");
+  for (const each of document.querySelectorAll(".search-button-field, summary")) each.removeAttribute("aria-label");
   for (const each of document.querySelectorAll(".theme-switch-button")) each.ariaLabel = "Colours: light, dark or system settings";
 });
 
