@@ -38,11 +38,15 @@ def modules() -> list[str]:
 @cache
 def public(module: str) -> dict[str, str]:
     """What a module defines for others and says something about: full names by short ones."""
-    found = vars(importlib.import_module(module)).items()
+    found = vars(importlib.import_module(module))
     return {
         key: f"{module}.{key}"
-        for key, each in found
-        if callable(each) and getattr(each, "__module__", "") == module and key[0] != "_" and each.__doc__
+        for key, each in found.items()
+        if key in found.get("__all__", found)
+        and callable(each)
+        and getattr(each, "__module__", "") == module
+        and key[0] != "_"
+        and each.__doc__
     }
 
 
