@@ -6,6 +6,7 @@ python tools/homework.py score FOLDER STUDENT        what FOLDER/submitted/STUDE
 
 import ast
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from traitlets.config import Config
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+
+# nbgrader calls programs that lie beside this Python, wherever the shell looks for its own.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
 
 def parts(source: str) -> tuple[str, str]:
