@@ -25,6 +25,8 @@ def execute(path: Path) -> None:
     for cell in notebook.cells:
         for name in VOLATILE:
             cell.metadata.pop(name, None)
+        if "outputs" in cell:  # on a slow machine a progress bar leaves an empty one
+            cell.outputs = [output for output in cell.outputs if output.get("data") != {"text/plain": ""}]
     notebook.metadata[KEY] = digest(notebook)
     with whole(path) as partial:
         nbformat.write(notebook, partial)
