@@ -29,14 +29,14 @@ def test_records_are_read_back_or_refused(tmp_path):
 
 
 def test_every_committed_record_is_whole():
-    for path in records.RESULTS.rglob("*.json"):
+    for path in records.results_root().rglob("*.json"):
         record = records.read(path)
         assert records.results_path(record) == path
         assert record["environment"]["commit"] != "unknown" and record["environment"]["processor"]
 
 
 def test_committed_kernels_are_those_of_their_records():
-    found = sorted(records.RESULTS.rglob("*.kernels.safetensors"))
+    found = sorted(records.results_root().rglob("*.kernels.safetensors"))
     assert found
     for path in found:
         record = records.read(path.with_name(path.name.replace(".kernels.safetensors", ".json")))

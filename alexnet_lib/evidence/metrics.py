@@ -78,11 +78,10 @@ def learned_metrics(net: AlexNet, train_set, test_set) -> dict[str, float]:
 
 
 def _neighbours(net: AlexNet, among, of) -> dict[str, float]:
-    pictures = {"pixels": (introspection.pixel_features(among), introspection.pixel_features(of))}
-    layers = [layer_features(net, dataset) for dataset in (among, of)]
+    there, here = ({"pixels": introspection.pixel_features(s)} | layer_features(net, s) for s in (among, of))
     metrics = {}
-    for name, (there, here) in (pictures | {name: (layers[0][name], layers[1][name]) for name in layers[0]}).items():
-        places = introspection.nearest(there, here)
+    for name in there:
+        places = introspection.nearest(there[name], here[name])
         metrics[f"neighbours_{name}"] = introspection.same_class_share(places, among.labels, of.labels)
     return metrics | {"neighbours_gain": metrics["neighbours_features"] - metrics["neighbours_pixels"]}
 

@@ -22,7 +22,6 @@ from ..system.files import advice, whole
 from ..system.strict import path_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-RESULTS = REPOSITORY / "results"
 PACKAGES = ("torch", "torchvision", "numpy", "pillow")
 
 

@@ -21,7 +21,9 @@ from statistics import mean
 from tabulate import tabulate
 
 from ..config import InputError, one_of
+from ..system.processes import stop_requests
 from ..system.progress import bar
+from ..system.workers import cores
 from . import records
 from .plans import plans
 
@@ -107,12 +109,12 @@ def run_all(
     """
     waiting = [task for task in every if not task.record.exists()]
     on_cpu = device == "cpu" or not _has_gpu()
-    jobs = jobs or (_cores() if on_cpu else ON_A_GPU)
+    jobs = jobs or (cores() if on_cpu else ON_A_GPU)
     deadline = time.monotonic() + 3600 * hours if hours else float("inf")
     running: dict[Task, subprocess.Popen] = {}
     ended: Counter = Counter()
-    with bar(total=len(waiting), unit="run", desc="experiments") as shown, _asked_to_stop() as asked:
-        while (waiting or running) and not asked and time.monotonic() < deadline:
+    with bar(total=len(waiting), unit="run", desc="experiments") as shown, stop_requests() as stop:
+        while (waiting or running) and not stop.is_set() and time.monotonic() < deadline:
             while waiting and len(running) < jobs:
                 task = waiting.pop(0)
                 running[task] = _start(task, data, device)
@@ -131,34 +133,15 @@ def run_all(
                 process.send_signal(signal.SIGINT)
         for process in running.values():
             process.wait()
-    if asked:
+    if stop.is_set():
         raise KeyboardInterrupt
     return ended
-
-
-def _cores() -> int:
-    """Those that a scheduler gave to this process."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _has_gpu() -> bool:
     import torch
 
     return torch.cuda.is_available()
-
-
-class _asked_to_stop:
-    """A context in which the first Ctrl-C or SIGTERM is noted, so that whoever runs can end its processes in order."""
-
-    def __enter__(self) -> list:
-        self.asked: list[int] = []
-        handle = lambda number, frame: self.asked.append(number)  # noqa: E731
-        self.before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self.asked
-
-    def __exit__(self, *error) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
 
 
 def _start(task: Task, data: str, device: str | None) -> subprocess.Popen:

@@ -25,7 +25,7 @@ def each(function: Callable, things: Sequence, workers: int | None = None) -> It
     Raises:
         InputError: a process was killed. What the function raises in a process is raised here.
     """
-    workers = min(workers or _cores(), len(things))
+    workers = min(workers or cores(), len(things))
     if workers <= 1:
         yield from map(function, things)
         return
@@ -68,7 +68,7 @@ def each(function: Callable, things: Sequence, workers: int | None = None) -> It
             process.join()
 
 
-def _cores() -> int:
+def cores() -> int:
     """Those that a scheduler gave to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
