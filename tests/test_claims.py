@@ -118,7 +118,12 @@ def test_nothing_is_judged_before_all_planned_seeds_are_there():
     found = [run(claim.arm, s, test_top1_error=v) for s, v in enumerate(shifted(-1.4))]
     found += [run(claim.control, s, test_top1_error=v) for s, v in enumerate(BASE)]
     verdict = verdicts.judge(claim, found)
-    assert verdict.word == NOT_YET and verdict.planned == 10 and verdict.more == 5 and verdict.value.startswith("so far -1.40")
+    assert verdict.word == NOT_YET and verdict.value.startswith("so far -1.40")
+    assert (verdict.seeds, verdict.planned, verdict.more) == (5, 20, 15)  # the baseline, which has twenty
+    found += [run(claim.control, s, test_top1_error=v) for s, v in enumerate(BASE, 5)]
+    assert verdicts.judge(claim, found).word == NOT_YET  # the other arm is complete, the baseline is not
+    found += [run(claim.arm, s, test_top1_error=v) for s, v in enumerate(shifted(-1.4) * 3, 5)]
+    assert verdicts.judge(claim, found).word != NOT_YET
 
 
 @pytest.mark.parametrize(

@@ -89,23 +89,24 @@ def judge(claim: Claim, found: Sequence[dict] | None = None, planned: int | None
     if found is None:
         found = records.read_experiment(claim.experiment)
     runs = [[r for r in found if r["arm"] == name and _value(rule, r) is not None] for name in (claim.arm, claim.control) if name]
-    plan = planned or _planned(claim)
+    plan = [planned] * len(runs) if planned else _planned(claim)
+    missing, there, asked = max((p - len(side), len(side), p) for side, p in zip(runs, plan, strict=True))
     used = [r for side in runs for r in side]
-    facts = {"seeds": min(map(len, runs)), "planned": plan, "source": _source(used)}
+    facts = {"seeds": there, "planned": asked, "source": _source(used)}  # of the arm that lacks the most
     if reason := _not_comparable(used):
         return Verdict(NOT_YET, reason=reason, **facts)
     sides = [[_value(rule, r) for r in side] for side in runs]
     judged = _judge_speedup if rule["kind"] == "speedup" else _judge_difference
-    verdict = judged(claim, sides, runs, facts) if facts["seeds"] > 1 else Verdict(NOT_YET, **facts)
-    if facts["seeds"] < plan:
+    verdict = judged(claim, sides, runs, facts) if min(map(len, sides)) > 1 else Verdict(NOT_YET, **facts)
+    if missing > 0:
         so_far = f"so far {verdict.value}" if verdict.value else ""
-        return Verdict(**vars(verdict) | {"word": NOT_YET, "value": so_far, "more": plan - facts["seeds"]})
+        return Verdict(**vars(verdict) | {"word": NOT_YET, "value": so_far, "more": missing})
     return verdict
 
 
-def _planned(claim: Claim) -> int:
+def _planned(claim: Claim) -> list[int]:
     plan = plans()[claim.experiment]
-    return min(len(plan["arms"][name].get("seeds", plan["seeds"])) for name in (claim.arm, claim.control) if name)
+    return [len(plan["arms"][name].get("seeds", plan["seeds"])) for name in (claim.arm, claim.control) if name]
 
 
 def _value(rule: dict, record: dict) -> float | None:
