@@ -5,12 +5,12 @@ back rather than stored: fetching fresh memory takes longer than the arithmetic.
 results/bench/, where the time went in tools/benchmarks/README.md.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-CHUNK = 2**18  # elements to work on at a time, rounded up to whole images: 1 MiB of float32
+CHUNK = 2**16  # elements to work on at a time, rounded up to whole images: 256 KiB of float32, so that four fit in a core's cache
 
 
 class FastLocalResponseNorm(torch.autograd.Function):
@@ -26,8 +26,8 @@ class FastLocalResponseNorm(torch.autograd.Function):
         ctx.save_for_backward(maps)
         ctx.constants = size, alpha, beta, k, groups
         out = torch.empty_like(maps)
-        for (a, b), (squares, pairs, d, factor) in _chunks(groups, size, (k / size,), maps, out):
-            _denominators(a, size, alpha, k, squares, pairs, out=d)
+        for windows, (a, b), (d, factor) in _chunks(groups, size, 2, maps, out):
+            windows.denominators(a, alpha, k, out=d)
             torch.mul(a, power(d, -beta, out=factor), out=b)
         return out
 
@@ -37,12 +37,11 @@ class FastLocalResponseNorm(torch.autograd.Function):
             raise RuntimeError("local_response_norm has no second derivative: do without create_graph=True")
         (maps,), (size, alpha, beta, k, groups) = ctx.saved_tensors, ctx.constants
         out = torch.empty_like(maps)
-        beyond = k / size, 0.0
-        for (a, g, b), (squares, terms, pairs, d, direct) in _chunks(groups, size, beyond, maps, gradient, out):
-            _denominators(a, size, alpha, k, squares, pairs, out=d)
+        for windows, (a, g, b), (d, direct) in _chunks(groups, size, 2, maps, gradient, out):
+            windows.denominators(a, alpha, k, out=d)
             power(d, -beta, out=direct).mul_(g)
-            torch.div(direct, d, out=_between_edges(terms, size)).mul_(a)
-            across = _window_sums(terms, size, pairs, out=d)
+            torch.div(direct, d, out=windows.terms).mul_(a)
+            across = windows.sums(0.0, out=d)
             torch.addcmul(direct, across, a, value=-2 * alpha * beta, out=b)
         return out, None, None, None, None, None
 
@@ -60,51 +59,90 @@ def precision(maps: Tensor) -> torch.dtype:
     return torch.promote_types(maps.dtype, torch.float32)
 
 
-def _denominators(a: Tensor, size: int, alpha: float, k: float, squares: Tensor, pairs: Tensor, out: Tensor) -> None:
-    """d of each map, as a window's sum to which every map brings its share of k, those beyond the edge too."""
-    share = torch.full((), k / size, dtype=out.dtype, device=out.device)
-    torch.addcmul(share, a, a, value=alpha, out=_between_edges(squares, size))
-    _window_sums(squares, size, pairs, out)
+class _Added:
+    """Sums over windows of adjacent maps, where each map is one stretch of memory: maps are added to maps.
+
+    `terms` is where the terms go, (n, groups, C / groups, ...) like `maps`.
+    """
+
+    def __init__(self, maps: Tensor, size: int):
+        self.size, edges = size, size // 2
+        self.padded = _buffer(maps, size - 1)  # the size // 2 maps before and after stand for what lies beyond the edge
+        self.beyond = self.padded[:, :, :edges], self.padded[:, :, maps.shape[2] + edges :]
+        self.terms, self.pairs = self.padded[:, :, edges : maps.shape[2] + edges], _buffer(maps, size - 2)
+
+    def denominators(self, a: Tensor, alpha: float, k: float, out: Tensor) -> None:
+        """d of each map, as a window's sum to which every map brings its share of k, those beyond the edge too."""
+        torch.addcmul(_scalar(k / self.size, out), a, a, value=alpha, out=self.terms)
+        self.sums(k / self.size, out)
+
+    def sums(self, beyond: float, out: Tensor) -> Tensor:
+        """By pairs, which takes half as many passes as one by one; `beyond` is the term of a map beyond the edge."""
+        for edge in self.beyond:
+            edge.fill_(beyond)
+        maps, size = out.shape[2], self.size
+        if size == 1:
+            return out.copy_(self.padded)
+        torch.add(self.padded[:, :, :-1], self.padded[:, :, 1:], out=self.pairs)
+        torch.add(self.pairs[:, :, :maps], self.padded[:, :, size - 1 :], out=out)
+        for j in range(2, size - 1, 2):
+            out.add_(self.pairs[:, :, j : j + maps])
+        return out
 
 
-def _between_edges(padded: Tensor, size: int) -> Tensor:
-    """The maps themselves, without the size // 2 before and after them that stand for what lies beyond the edge."""
-    return padded[:, :, size // 2 : padded.shape[2] - size // 2]
+class _Multiplied:
+    """The same where the maps of one pixel lie side by side (channels_last): a product with a matrix of ones around the
+    diagonal. A few maps are too short a stretch to add; the product costs next to nothing beside a convolution."""
+
+    def __init__(self, maps: Tensor, size: int):
+        place = torch.arange(maps.shape[2], device=maps.device)
+        self.band = ((place[:, None] - place).abs() <= size // 2).to(precision(maps))
+        self.terms = _buffer(maps, 0)
+
+    def denominators(self, a: Tensor, alpha: float, k: float, out: Tensor) -> None:
+        torch.mul(a, a, out=self.terms)
+        torch.addmm(_scalar(k, out), _rows(self.terms), self.band, alpha=alpha, out=_rows(out))
+
+    def sums(self, beyond: float, out: Tensor) -> Tensor:
+        torch.mm(_rows(self.terms), self.band, out=_rows(out))
+        return out
 
 
-def _window_sums(padded: Tensor, size: int, pairs: Tensor, out: Tensor) -> Tensor:
-    """Sums over windows of `size` adjacent maps: by pairs, which takes half as many passes as one by one."""
-    maps = out.shape[2]
-    if size == 1:
-        return out.copy_(padded)
-    torch.add(padded[:, :, :-1], padded[:, :, 1:], out=pairs)
-    torch.add(pairs[:, :, :maps], padded[:, :, size - 1 :], out=out)
-    for j in range(2, size - 1, 2):
-        out.add_(pairs[:, :, j : j + maps])
-    return out
+def _rows(maps: Tensor) -> Tensor:
+    """A view of (n, groups, C / groups, H, W) in channels_last as a matrix: a row holds one pixel's maps of one group."""
+    return maps.permute(0, 3, 4, 1, 2).view(-1, maps.shape[2])
 
 
-def _chunks(groups: int, size: int, beyond: Sequence[float], *tensors: Tensor) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
+def _scalar(value: float, like: Tensor) -> Tensor:
+    return torch.full((), value, dtype=like.dtype, device=like.device)
+
+
+def _chunks(groups: int, size: int, rooms: int, *tensors: Tensor) -> Iterator[tuple]:
     """The same few images of each tensor at a time, groups apart: (n, groups, C / groups, H, W); a GPU takes all at once.
 
     The last tensor is written to. Halves come as float32 and go back rounded: computed and rounded in one step they would
-    take ten times as long. With the images come buffers, the same ones every time: for each value in `beyond` one for the
-    maps and the size - 1 beyond their edges, which have that value; one for pairs of these; and two for the maps alone.
+    take ten times as long. With the images come what sums over windows, and so many buffers like the images; they are the
+    same ones every time.
     """
     first = tensors[0]
+    side_by_side = first.dim() == 4 and first.stride(1) == 1 and first.is_contiguous(memory_format=torch.channels_last)
+    if side_by_side:
+        tensors = [t.contiguous(memory_format=torch.channels_last) for t in tensors[:-1]] + [tensors[-1]]
     images = len(first) if first.is_cuda else -(-CHUNK * len(first) // max(1, first.numel()))
     parts = list(zip(*(t.unflatten(1, (groups, -1)).split(max(1, images)) for t in tensors), strict=True))
-    buffers = [_buffer(parts[0][0], size - 1).fill_(value) for value in beyond]
-    buffers += [_buffer(parts[0][0], more) for more in (size - 2, 0, 0)]
     halves = first.dtype != precision(first)
     wide = [_buffer(x, 0) for x in parts[0]] if halves else []
+    buffers: list[Tensor] = []
     for part in parts:
+        if not buffers or len(part[0]) != len(buffers[0]):  # the last one may be of fewer images
+            windows = (_Multiplied if side_by_side else _Added)(part[0], size)
+            buffers = [_buffer(part[0], 0) for _ in range(rooms)]
         seen = part
         if halves:
             seen = [room[: len(x)] for room, x in zip(wide, part, strict=True)]
             for room, x in zip(seen[:-1], part[:-1], strict=True):
                 room.copy_(x)
-        yield seen, [buffer[: len(part[0])] for buffer in buffers]
+        yield windows, seen, buffers
         if halves:
             part[-1].copy_(seen[-1])
 
