@@ -1,4 +1,4 @@
-"""What is true of every page: what the theme brings and this book does without, and which words are Chinese."""
+"""What is true of every page: what the theme brings and this book does without, which words are Chinese, and its roles."""
 
 import re
 
@@ -22,7 +22,14 @@ def say_language(app, doctree) -> None:
             term["classes"].append("language-zh")  # docutils makes lang="zh" of it
 
 
+def drop_roles(app, page, template, context, doctree) -> None:
+    """Takes the roles off a bibliography: docutils gives its entries one that a list may not hold."""
+    if "body" in context:
+        context["body"] = re.sub(r' role="(list|doc-biblioentry)"', "", context["body"])
+
+
 def setup(app) -> dict:
     app.connect("config-inited", leave_out)
     app.connect("doctree-read", say_language)
+    app.connect("html-page-context", drop_roles)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -123,9 +123,15 @@ def name_used(app, doctree) -> None:
     next(iter(doctree.findall(nodes.section))).append(line)
 
 
+def short(app, what, name, thing, options, signature: str | None, returns: str | None) -> tuple:
+    """In signatures a field's bounds are left out: what is asked of a value is said by the error."""
+    return re.sub(r"Annotated\[(\w+), [^\]]*\]", r"\1", signature) if signature else signature, returns
+
+
 def setup(app) -> dict:
     app.add_directive("reference", Reference)
     app.connect("autodoc-process-docstring", plain, priority=400)  # before the sections of a docstring are set
     app.connect("autodoc-process-docstring", name_users, priority=600)  # and after
+    app.connect("autodoc-process-signature", short)
     app.connect("doctree-read", name_used)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
