@@ -103,7 +103,9 @@ def train(
     if (said := hint(training.precision, device)) and rank_and_world()[0] == 0:
         print(f"hint: {said}", file=sys.stderr)
     if fit_only:
-        experiments.train_network(model, training, run_dir, device=device, keep_classes=keep_classes)
+        _, result, _ = experiments.train_network(model, training, run_dir, device=device, keep_classes=keep_classes)
+        if rank_and_world()[0] == 0:
+            _print_metrics({key: result.curve[-1][key] for key in result.curve[-1] if key.endswith(("_loss", "_error"))})
         return
     found, path = experiments.run(
         model, training, run_dir, experiment=experiment, arm=arm, device=device, keep_classes=keep_classes
@@ -111,9 +113,13 @@ def train(
     if rank_and_world()[0] == 0:
         if record:
             path = records.publish(found, path)
-        for metric, value in found["metrics"].items():
-            print(f"{metric:24} {value:8.3f}")
+        _print_metrics(found["metrics"])
         print(f"record: {path}")
+
+
+def _print_metrics(metrics: dict[str, float]) -> None:
+    for metric, value in metrics.items():
+        print(f"{metric:24} {value:8.3f}")
 
 
 @app.command()

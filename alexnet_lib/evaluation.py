@@ -91,6 +91,12 @@ def predict_by_views(
     return probabilities
 
 
+def images_of(dataset, device: torch.device, batch_size: int = 500) -> Iterator[Tensor]:
+    """The images of a data set in order, so many at a time: uint8 (n, H, W, 3) on a device."""
+    for start in range(0, len(dataset), batch_size):
+        yield torch.from_numpy(dataset.take(range(start, min(start + batch_size, len(dataset))))).to(device)
+
+
 @contextmanager
 def _testing(models: Sequence[AlexNet]) -> Iterator[None]:
     """Evaluation mode, and afterwards the mode from before."""

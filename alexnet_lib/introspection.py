@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from .augment import centre_view
+from .evaluation import images_of
 from .model import AlexNet
 
 
@@ -43,11 +44,8 @@ def hidden_features(model: AlexNet, dataset, batch_size: int = 500) -> np.ndarra
     model.eval()
     device, config = next(model.parameters()).device, model.config
     mean_image = torch.from_numpy(dataset.mean_image).to(device)
-    features = []
-    for start in range(0, len(dataset), batch_size):
-        images = torch.from_numpy(dataset.take(range(start, min(start + batch_size, len(dataset))))).to(device)  # (n, H, W, 3)
-        features.append(model.hidden(centre_view(images, mean_image, config.image_size, config.pixel_std)[0]).float().cpu())
-    return torch.cat(features).numpy()
+    views = (centre_view(x, mean_image, config.image_size, config.pixel_std)[0] for x in images_of(dataset, device, batch_size))
+    return torch.cat([model.hidden(view).float().cpu() for view in views]).numpy()
 
 
 def pixel_features(dataset, side: int = 64, batch_size: int = 500) -> np.ndarray:
@@ -57,8 +55,8 @@ def pixel_features(dataset, side: int = 64, batch_size: int = 500) -> np.ndarray
     take 0.5 GB and not 8. What distances between pixels see of a photograph is coarse anyway.
     """
     pixels = []
-    for start in range(0, len(dataset), batch_size):
-        images = torch.from_numpy(dataset.take(range(start, min(start + batch_size, len(dataset))))).permute(0, 3, 1, 2) / 255
+    for images in images_of(dataset, torch.device("cpu"), batch_size):
+        images = images.permute(0, 3, 1, 2) / 255
         pixels.append((adaptive_avg_pool2d(images, side) if dataset.size > side else images).flatten(1))
     return torch.cat(pixels).numpy()
 

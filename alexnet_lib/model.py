@@ -6,7 +6,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .config import InputError, ModelConfig
+from .config import ModelConfig
 from .layers import Dropout, LocalResponseNorm, TowerLinear, WithinMapNorm, conv_out, pool_out
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
@@ -30,9 +30,6 @@ class AlexNet(nn.Module):
     Attributes:
         paths: where each layer with weights is, by its name: {"conv1": "features.0", ..., "fc8": "classifier.6"}.
         feature_shape: (maps, height, width) of what goes into the first fully connected layer.
-
-    Raises:
-        InputError: the maps shrink to nothing.
     """
 
     def __init__(self, config: ModelConfig, seed: int | None = None):
@@ -73,8 +70,6 @@ class AlexNet(nn.Module):
                 layers += self._after(step, maps)
                 if step in POOLING:
                     size = pool_out(size, config.pool.size, config.pool.stride, config.pool.round_up)
-            if size < 1:
-                raise InputError(f"image_size = {config.image_size} is too small: no pixel of the maps is left after {name}")
         self.feature_shape = (maps, size, size)
         return layers
 

@@ -13,11 +13,11 @@ pytestmark = pytest.mark.skipif(
     not pdf.browser() and "REQUIRE_BROWSER" not in os.environ, reason="chromium is not installed; .ci/run requires it"
 )
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
-# Thousands of drawn formulas and of words of highlighted code look alike: they become plain text first, except on one page.
+# Thousands of drawn formulas and of words of highlighted code and signatures look alike: they become plain text first, except on one page.
 RUN_AXE = """async code => {
     if (!code) {
         document.querySelectorAll("mjx-container").forEach(e => e.remove());
-        document.querySelectorAll(".highlight pre").forEach(e => { e.textContent = e.textContent; });
+        document.querySelectorAll(".highlight pre, .sig-param").forEach(e => { e.textContent = e.textContent; });
     }
     return await axe.run({preload: false, resultTypes: ["violations"], rules: {"label-content-name-mismatch": {enabled: true}}});
 }"""

@@ -145,7 +145,8 @@ def test_photographs_are_packed_at_the_size_that_fits_the_network(tmp_path, caps
     assert json.loads(path.read_text())["data"]["train"]["size"] == 32
     assert called(capsys, "evaluate", path.parent, "--split", "train", "--device", "cpu")[0] == 0
     assert called(capsys, "pack", f"folder:{tree}", tmp_path / "packed", "--size", "100")[0] == 0
-    status, _, errors = called(capsys, "train", "--data", tmp_path / "packed", "--fit-only", *short)
+    status, said, errors = called(capsys, "train", "--data", tmp_path / "packed", "--fit-only", *short)
+    assert "train_error" in said and "record" not in said and "test" not in said
     assert status == 0 and "note: the network sees crops of 28 pixels of images of 100: pack tree again with --size 32" in errors
 
 

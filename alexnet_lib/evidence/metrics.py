@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .. import introspection
 from ..augment import centre_view, cut
-from ..evaluation import error_rates, evaluate, predict_by_views
+from ..evaluation import error_rates, evaluate, images_of, predict_by_views
 from ..model import AlexNet
 from ..training import Result
 
@@ -93,8 +93,7 @@ def layer_features(net: AlexNet, dataset, batch_size: int = 500) -> dict[str, np
     net.eval()
     device, config, parts = next(net.parameters()).device, net.config, []
     mean_image = torch.from_numpy(dataset.mean_image).to(device)
-    for start in range(0, len(dataset), batch_size):
-        images = torch.from_numpy(dataset.take(range(start, min(start + batch_size, len(dataset))))).to(device)
+    for images in images_of(dataset, device, batch_size):
         x = net.features(centre_view(images, mean_image, config.image_size, config.pixel_std)[0]).flatten(1)  # (n, units)
         layers = [x]
         for module in net.classifier[:-1]:
@@ -115,8 +114,7 @@ def _guesses(
     device, size, found = next(net.parameters()).device, net.config.image_size, []
     mean_image = torch.from_numpy(dataset.mean_image).to(device)
     net.eval()
-    for start in range(0, len(dataset), batch_size):
-        images = torch.from_numpy(dataset.take(range(start, min(start + batch_size, len(dataset))))).to(device)
+    for images in images_of(dataset, device, batch_size):
         if gains != (1.0, 1.0, 1.0):
             images = (images * torch.tensor(gains, device=device)).round().clamp(0, 255).to(torch.uint8)
         top, left = ((side - size) // 2 + by for side, by in zip(images.shape[1:3], shift, strict=True))
