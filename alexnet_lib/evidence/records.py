@@ -41,8 +41,9 @@ def run_dir(experiment: str, name: str, train: TrainConfig, usual: str) -> Path:
 
 
 def results_root() -> Path:
-    """The folder of published records: $ALEXNET_RESULTS, or results/ beside the library."""
-    return path_of(os.environ.get("ALEXNET_RESULTS") or REPOSITORY / "results")
+    """The folder of published records: $ALEXNET_RESULTS, or results/ beside the library, which a wheel has inside it."""
+    own = REPOSITORY / "results"
+    return path_of(os.environ.get("ALEXNET_RESULTS") or (own if own.is_dir() else Path(__file__).parent / "results"))
 
 
 def environment() -> dict:
