@@ -73,15 +73,22 @@ def test_runs_are_recorded_once_and_a_failed_one_is_named(few):
     assert "1 failed, 1 recorded" in broken.stdout and broken.returncode == 1 and "failed: tiny/a seed 2" in broken.stderr
 
 
-def test_asked_to_stop_it_ends_its_runs_and_leaves_none_behind(few):
+def ignore_ctrl_c() -> None:
+    """As nohup and a shell's & leave it to what they start, and to whatever that starts."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@pytest.mark.parametrize("asked, before", [(signal.SIGINT, None), (signal.SIGTERM, ignore_ctrl_c)])
+def test_asked_to_stop_it_ends_its_runs_and_leaves_none_behind(few, asked, before):
     every = json.loads((few / "plans.json").read_text())
     every["tiny"]["train"] = QUICK | {"epochs": 500, "limit": 400}
     (few / "plans.json").write_text(json.dumps(every))
-    with subprocess.Popen(PROGRAM, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(PROGRAM, cwd=ROOT, preexec_fn=before, **pipes) as process:
         logs, deadline = few / "runs" / "tiny", time.monotonic() + 120
         while len([p for p in logs.rglob("log.txt") if "img/s" in p.read_text()]) < 2 and time.monotonic() < deadline:
             time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(asked)
         assert process.wait(timeout=120) != 0
     assert len(list(logs.rglob("checkpoint-*.safetensors"))) >= 2
     alive = subprocess.run(["pgrep", "-f", str(few)], capture_output=True, text=True).stdout.split()

@@ -313,8 +313,9 @@ def test_the_second_ctrl_c_stops_at_once_and_handlers_come_back():
 
 def test_a_closed_terminal_ends_an_evaluation_with_a_word(tmp_path):
     """After the training nothing is lost by stopping at once; under SIGTERM it would end without a word."""
-    script = "import os, signal, sys\nfrom alexnet_lib import __main__, checkpoint\n"
-    script += "checkpoint.load_model = lambda path: signal.raise_signal(signal.SIG{})\nsys.exit(__main__.main())"
+    script = "import runpy, signal\nfrom alexnet_lib import checkpoint\n"
+    script += "checkpoint.load_model = lambda path: signal.raise_signal(signal.SIG{})\n"
+    script += "runpy.run_module('alexnet_lib', run_name='__main__')"
     for name in ("TERM", "HUP"):
         command = [sys.executable, "-c", script.format(name), "evaluate", "x"]
         done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)

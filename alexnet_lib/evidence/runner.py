@@ -130,7 +130,7 @@ def run_all(
         ended["stopped"] += len(running)
         for process in running.values():
             with suppress(ProcessLookupError):
-                process.send_signal(signal.SIGINT)
+                process.send_signal(signal.SIGTERM)  # under nohup Ctrl-C would not be heard
         for process in running.values():
             process.wait()
     if stop.is_set():
