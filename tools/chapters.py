@@ -1,15 +1,18 @@
-"""make chapters: executes again those notebooks whose outputs were made from other records than there are now.
+"""make chapters: executes again those notebooks whose outputs were made from other records than there are now, and of a
+notebook whose code is that of its last execution only the cells that depend on records (slices.py).
 
-python tools/chapters.py [--all] [NAME ...]      NAME: such as 03 or 03_local_response_normalisation
+python tools/chapters.py [--all] [NAME ...]      NAME: such as 03 or 03_local_response_normalisation; these run whole
 """
 
 import argparse
+import hashlib
 import sys
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
+from slices import of_records
 
 from alexnet_lib.book.current import KEY, NOTEBOOKS, digest, stale
 from alexnet_lib.system.files import whole
@@ -18,18 +21,38 @@ from alexnet_lib.system.progress import bar
 VOLATILE = ("execution", "collapsed", "scrolled")  # metadata of cells that says when they ran, or how they looked
 
 
-def execute(path: Path) -> None:
-    """Runs a notebook in its folder and writes it back with its outputs, or leaves it as it was where a cell fails."""
+CODE = "code"  # in a notebook's metadata: the SHA-256 of the code cells that its outputs were made by
+
+
+def code_digest(notebook) -> str:
+    return hashlib.sha256("\0".join(cell.source for cell in notebook.cells if cell.cell_type == "code").encode()).hexdigest()
+
+
+def execute(path: Path, whole_notebook: bool = False) -> bool:
+    """Runs a notebook in its folder and writes it back with its outputs, or leaves it as it was where a cell fails.
+
+    Where its code is that of its last execution only what depends on records is run. Returns whether all of it ran.
+    """
     notebook = nbformat.read(path, 4)
-    NotebookClient(notebook, timeout=1200, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}).execute()
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    all_of_it = whole_notebook or notebook.metadata.get(CODE) != code_digest(notebook)
+    affected, wanted = (range(len(code)),) * 2 if all_of_it else of_records([cell.source for cell in code])
+    run = nbformat.v4.new_notebook(metadata=notebook.metadata, cells=[code[place].copy() for place in sorted(wanted)])
+    NotebookClient(run, timeout=1200, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}).execute()
+    done = dict(zip(sorted(wanted), run.cells, strict=True))
+    for place in affected:  # on a slow machine a progress bar leaves an empty output
+        outputs = [output for output in done[place].outputs if output.get("data") != {"text/plain": ""}]
+        code[place].outputs, code[place].execution_count = outputs, place + 1
     for cell in notebook.cells:
         for name in VOLATILE:
             cell.metadata.pop(name, None)
-        if "outputs" in cell:  # on a slow machine a progress bar leaves an empty one
-            cell.outputs = [output for output in cell.outputs if output.get("data") != {"text/plain": ""}]
-    notebook.metadata[KEY] = digest(notebook)
+    for output, place in ((output, place) for place, cell in enumerate(code) for output in cell.outputs):
+        if "execution_count" in output:
+            output.execution_count = place + 1
+    notebook.metadata |= {KEY: digest(notebook), CODE: code_digest(notebook)}
     with whole(path) as partial:
         nbformat.write(notebook, partial)
+    return all_of_it
 
 
 def main() -> int:
@@ -48,7 +71,7 @@ def main() -> int:
         for path in shown:
             shown.set_postfix_str(path.stem)
             try:
-                execute(path)
+                execute(path, asked.all or bool(asked.names))
             except (CellExecutionError, DeadKernelError) as error:
                 failed += 1
                 print(f"error: {path.stem} stopped: {str(error).strip().splitlines()[-1]}", file=sys.stderr)
