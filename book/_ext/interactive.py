@@ -43,7 +43,7 @@ class Kernels(Interactive):
 
 
 def add_scripts(app, page, template, context, doctree) -> None:
-    """A page loads the scripts of its own figures only."""
+    """A page loads the scripts of its own figures only; the book as one page, which is printed, needs none."""
     for name in sorted({each["script"] for each in doctree.findall(nodes.figure) if "script" in each} if doctree else ()):
         app.add_js_file(name)
 
