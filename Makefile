@@ -53,7 +53,7 @@ test: setup  ## check style, run every test, in WORKERS=2 processes of one threa
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest -n $(WORKERS)
 
 # What these settings cannot change is left out: the book, and what only moves files.
-PORTABLE = tests $(addprefix --ignore tests/test_,book.py browser.py make.py sources.py)
+PORTABLE = tests $(addprefix --ignore tests/test_,book.py browser.py interactives.py make.py sources.py)
 
 test-portable: setup  ## run the tests that depend on numbers with 1 and 2 threads and with the plainest vector units
 	@for settings in OMP_NUM_THREADS=1 OMP_NUM_THREADS=2 "ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41"; do \

@@ -13,37 +13,75 @@ STEPS = {"norm": "LRN", "pool": "pool", "within_norm": "LRN in map"}
 TOWERS = (COLOURS[2], COLOURS[1])  # one colour a tower, also of the words beside it
 
 
-def overview(config: ModelConfig) -> str:
-    """Two towers as rows of boxes, and what reads what: the picture on the book's first page."""
-    width, height, left, step, middle, apart = 900, 345, 58, 98, 134, 68
-    places = {middle - apart: TOWERS[0], middle + apart: TOWERS[1]}  # height: colour
+@dataclass(frozen=True)
+class Node:
+    """A box of the overview: one tower's share of a layer, or what belongs to no tower, the image and the classifier."""
+
+    layer: str
+    tower: int  # 1 or 2; 0: of no tower
+    x: float
+    y: float
+    wide: float
+    tall: float
+    colour: str
+
+    def drawn(self) -> str:
+        shape = box(self.x, self.y, self.wide, self.tall, self.colour)
+        return shape if self.layer != "image" else f"{shape}\n{text(self.x, self.y + 4, self.layer, CARD, 12)}"
+
+
+@dataclass
+class Layout:
+    """The overview before it is drawn: its boxes from left to right, which box reads which, and the words around them."""
+
+    nodes: list[Node]
+    wires: list[tuple[Node, Node]]  # (read, reader)
+    words: list[str]
+    width: int = 900
+    height: int = 345
+
+
+def layout(config: ModelConfig) -> Layout:
+    """Where the overview has its boxes: two towers in two rows, a layer a column."""
+    left, step, middle, apart = 58, 98, 134, 68
+    heights = (middle - apart, middle + apart)
     rows, convs = layer_table(config), dict(config.convs)
-    boxes = [box(left, middle, 40, 108, INK), text(left, middle + 4, "image", CARD, 12)]
-    words = _column(left, height, "input", f"{config.image_size}×{config.image_size}×3")
-    wires: list[str] = []
-    below = [middle]
+    below = [Node("image", 0, left, middle, 40, 108, INK)]
+    found = Layout(below[:], [], [])
+    found.words = _column(left, found.height, "input", f"{config.image_size}×{config.image_size}×3")
     for number, row in enumerate(rows, 1):
         x, conv, last = left + step * number, convs.get(row.name), number == len(rows)
-        here = [middle] if last else list(places)
-        both = _reads_all(config, row, number == 1 or last)
-        for a in below:
-            for b in here:
-                if both or a == b:
-                    wires.append(line((x - step, a), (x, b), COLOURS[0] if a != b and number > 1 else FAINT))
         share = row.output[0] if last else row.output[0] // 2
         if conv:
             wide, tall = 12 + 0.14 * share, 26 + 1.3 * row.output[1]
             stride = f", stride {conv.stride}" if conv.stride > 1 else ""
             shape = f"{row.output[1]}×{row.output[2]}×{share}"
-            words += _column(x, height, row.name, shape, f"{conv.size}×{conv.size}{stride}", _then(config, row))
+            found.words += _column(x, found.height, row.name, shape, f"{conv.size}×{conv.size}{stride}", _then(config, row))
         else:
             wide, tall = (22, 60) if last else (18, 30)
-            words += _column(x, height, row.name, f"{share:,}")
-        boxes += [box(x, place, wide, tall, INK if last else places[place]) for place in here]
+            found.words += _column(x, found.height, row.name, f"{share:,}")
+        here = [Node(row.name, i, x, y, wide, tall, c) for i, (y, c) in enumerate(zip(heights, TOWERS, strict=True), 1)]
+        here = [Node(row.name, 0, x, middle, wide, tall, INK)] if last else here
+        both = _reads_all(config, row, number == 1 or last)
+        found.wires += [(a, b) for a in below for b in here if both or a.tower == b.tower]
+        found.nodes += here
         below = here
-    for number, (place, colour) in enumerate(places.items(), 1):
-        words.append(text(left + 1.5 * step, place - 8, f"tower {number}", colour, 12))
-    return svg(width, height, "", *wires, *boxes, *words)
+    for number, (y, colour) in enumerate(zip(heights, TOWERS, strict=True), 1):
+        found.words.append(text(left + 1.5 * step, y - 8, f"tower {number}", colour, 12))
+    return found
+
+
+def overview(config: ModelConfig) -> str:
+    """Two towers as rows of boxes, and what reads what: the picture on the book's first page."""
+    plan = layout(config)
+    wires = [wire(*ends) for ends in plan.wires]
+    return svg(plan.width, plan.height, "", *wires, *(node.drawn() for node in plan.nodes), *plan.words)
+
+
+def wire(read: Node, reader: Node) -> str:
+    """A line between two boxes, dark where it leaves its row."""
+    crosses = read.y != reader.y and read.layer != "image"
+    return line((read.x, read.y), (reader.x, reader.y), COLOURS[0] if crosses else FAINT)
 
 
 @dataclass
@@ -178,11 +216,11 @@ def _column(x: float, height: float, name: str, *lines: str, size: int = 11) -> 
     return [text(x, height - 58, name, size=size + 2, weight="bold"), *facts]
 
 
-def svg(width: float, height: float, title: str, *parts: str) -> str:
+def svg(width: float, height: float, title: str, *parts: str, role: str = "img") -> str:
     """The parts on a light card of their own, which a dark page can carry."""
     size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif"'
-    head += f' role="img" aria-label="{title}">' if title else ">"
+    head += f' role="{role}" aria-label="{title}">' if title else ">"
     return "\n".join([head, f'<rect width="{width}" height="{height}" rx="8" fill="{CARD}"/>', *parts, "</svg>\n"])
 
 

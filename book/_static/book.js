@@ -38,7 +38,7 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const slider of article.querySelectorAll(".slider")) enlarge(slider.querySelectorAll("img"));
 
   // What can be scrolled must be reached by keyboard. The theme sees to code and tables of its own, not to these.
-  const scrollable = article.querySelectorAll(".cell_output table, .cell_output pre, .math, mjx-container, .pst-scrollable-table-container");
+  const scrollable = article.querySelectorAll(".cell_output table, .cell_output pre, .math, mjx-container, .scrolls, .pst-scrollable-table-container");
   const look = () => scrollable.forEach((each) => {
     if (each.scrollWidth > each.clientWidth + 1) each.tabIndex = 0;
   });
