@@ -235,10 +235,11 @@ def test_on_paper_and_without_javascript_a_sentence_says_what_is_on_a_screen(chr
         page.tab.emulate_media(media="print")
         assert page.tab.get_by_text("On a screen this page is live").is_visible()
         assert page.tab.locator("#live-guess").is_visible() and not page.tab.locator("#live-file").is_visible()
+        assert not page.tab.get_by_text("Nothing runs here").is_visible()
     context = chromium.new_context(java_script_enabled=False)
     tab = context.new_page()
     tab.goto((book / "book" / "live.html").as_uri())
-    assert tab.get_by_text("This browser runs no JavaScript").is_visible() and not tab.locator("#live-top").is_visible()
+    assert tab.get_by_text("Nothing runs here without JavaScript").is_visible() and not tab.locator("#live-top").is_visible()
     context.close()
 
 

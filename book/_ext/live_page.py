@@ -24,7 +24,7 @@ def markdown() -> str:
         f"{metrics['test_centre_top1_error']:.1f} % wrong by the centre crop, which is all that this page looks at, and "
         f"{metrics['test_top1_error']:.1f} % by ten views; guessing blindly, {metrics['chance_error']:.0f} %. For this page its "
         f"weights are rounded to eight bits: then {coarse['test_centre_top1_error']:.1f} % are wrong, and "
-        f"{coarse['other_guesses']} of the {coarse['test_images']:,} guesses differ. Record: `results/{network['record']}`."
+        f"for {coarse['other_guesses']} of the {coarse['test_images']:,} the guess is another. Record: `results/{network['record']}`."
     )
 
 

@@ -250,6 +250,7 @@
     choose(event.dataTransfer.files[0]);
   };
   at("layer").onchange = at("map").oninput = showMap;
+  at("without").hidden = true;
   for (const part of ["top", "one", "layers"]) at(part).hidden = false;
   at("patches").querySelector("input").onchange();
 })();
