@@ -24,7 +24,7 @@ endif
 endif
 
 .PHONY: help setup reproduce test test-portable book lab experiments chapters stress bench gpu lint format clean
-.PHONY: pdf homework release
+.PHONY: pdf homework release live
 
 help:  ## say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -71,6 +71,9 @@ experiments: setup  ## run every experiment without a record, breadth first: ONL
 
 chapters: setup  ## execute again the chapters whose records have changed
 	@$(PY) tools/chapters.py
+
+live: setup  ## train the network that runs in the page book/live.md, write its weights and its record
+	@$(PY) tools/live.py
 
 stress: setup  ## the long form of the tests of faults, ALEXNET_STRESS=100 tries each
 	$(PY) -m pytest -m stress

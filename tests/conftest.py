@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Runs of a whole notebook: they take long and share nothing with their file.
 ALONE = ("::test_committed_outputs_are_current[", "::test_another_seed_under_papermill[")
-OF_THE_BOOK = ("tests/test_book.py", "tests/test_browser.py", "tests/test_interactives.py")
+OF_THE_BOOK = tuple(f"tests/test_{name}.py" for name in ("book", "browser", "interactives", "live", "chinese"))
 
 
 def is_alone(nodeid: str) -> bool:
@@ -94,3 +94,14 @@ def book(tmp_path_factory) -> Path:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return out / "_build" / "html"
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    import pdf
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=pdf.browser(), args=["--no-sandbox"])
+        yield browser
+        browser.close()

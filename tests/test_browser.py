@@ -7,11 +7,11 @@ import axe_playwright_python
 import pdf
 import pytest
 from helpers import listed
-from playwright.sync_api import sync_playwright
 
-pytestmark = pytest.mark.skipif(
+needs_browser = pytest.mark.skipif(
     not pdf.browser() and "REQUIRE_BROWSER" not in os.environ, reason="chromium is not installed; .ci/run requires it"
 )
+pytestmark = needs_browser
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 # Thousands of drawn formulas and of words of highlighted code and signatures look alike: they become plain text first, except on one page.
 RUN_AXE = """async code => {
@@ -21,14 +21,6 @@ RUN_AXE = """async code => {
     }
     return await axe.run({preload: false, resultTypes: ["violations"], rules: {"label-content-name-mismatch": {enabled: true}}});
 }"""
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=pdf.browser(), args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 class Opened:

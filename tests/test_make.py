@@ -14,7 +14,7 @@ from helpers import ROOT
 from alexnet_lib.config import PRESETS
 
 TARGETS = ("setup", "reproduce", "test", "test-portable", "book", "lab", "bench", "lint", "format", "clean", "help")
-TARGETS += ("pdf", "homework", "release", "experiments", "chapters", "stress", "gpu")
+TARGETS += ("pdf", "homework", "release", "experiments", "chapters", "stress", "gpu", "live")
 
 
 def make(*words: str, where=ROOT) -> subprocess.CompletedProcess:
