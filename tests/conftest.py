@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Runs of a whole notebook: they take long and share nothing with their file.
 ALONE = ("::test_committed_outputs_are_current[", "::test_another_seed_under_papermill[")
-OF_THE_BOOK = ("tests/test_book.py", "tests/test_browser.py")
+OF_THE_BOOK = ("tests/test_book.py", "tests/test_browser.py", "tests/test_chinese.py")
 
 
 def is_alone(nodeid: str) -> bool:

@@ -48,7 +48,9 @@ class Card:
         say = self.say
         lines = details(claim, verdict, say)
         if claim.id in self.holds:
-            lines.append(say("holds after Holm's correction" if self.holds[claim.id] else "does not hold after Holm's correction"))
+            lines.append(
+                say("holds after Holm's correction" if self.holds[claim.id] else "does not hold after Holm's correction")
+            )
         fold = f"<summary>{say('rule and command')}</summary>{escape(say(claims.rule_in_words(claim)))}"
         log = f"<br><small>{escape(say('their log: {value} ({file})', **claim.recorded))}</small>" if claim.recorded else ""
         cells = (

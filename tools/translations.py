@@ -1,7 +1,7 @@
 """Says which Chinese texts were made from English that has changed since: pages, definitions of the glossary, claims.
 
-python tools/chinese.py            lists them
-python tools/chinese.py --accept   writes the checksums of the English as it is now, once the Chinese has been read beside it
+python tools/translations.py            lists them
+python tools/translations.py --accept   writes the checksums of the English as it is now, once the Chinese has been read beside it
 """
 
 import json
@@ -87,4 +87,4 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["--accept"]:
         accept()
     for line in outdated():
-        print(f"{line}. Read the Chinese beside it, change what has to be, then: python tools/chinese.py --accept")
+        print(f"{line}. Read the Chinese beside it, change what has to be, then: python tools/translations.py --accept")
