@@ -182,8 +182,7 @@ def test_a_chinese_word_finds_its_chapter(chromium, book, word):  # noqa: F811
     with Opened(chromium, book / "search.html") as page:
         page.tab.fill("input[name=q]:visible", word)
         page.tab.keyboard.press("Enter")
-        page.tab.locator("#search-results li a").first.wait_for()
-        page.tab.wait_for_timeout(300)
+        page.tab.wait_for_function("/finished|did not match/.test(document.querySelector('.search-summary')?.textContent)")
         found = page.tab.locator("#search-results li a").evaluate_all("all => all.map(a => a.href)")
         for chapter, its in CHAPTERS.items():
             if word in its["zh"]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 from docutils import nodes
 from sphinx import addnodes
+from sphinx.transforms import SphinxTransform
 from sphinx.util.docutils import ReferenceRole, SphinxDirective
 
 BOOK = Path(__file__).parents[1]
@@ -76,20 +77,23 @@ def say_language(app, doctree) -> None:
             term["classes"].append("language-zh")
 
 
-def index_chapters(app, doctree) -> None:
+class ChineseWords(SphinxTransform):
     """A chapter's Chinese words become entries of the index, where the search looks too."""
-    page = app.env.docname
-    chapters = yaml.safe_load((BOOK / "chapters.yml").read_text(encoding="utf-8"))["chapters"]
-    words = chapters.get(page.removeprefix("notebooks/"), {}).get("zh", ())
-    first = next(iter(doctree.findall(nodes.section)), None)
-    if first is not None and words:
-        entries = app.env.get_domain("index").entries.setdefault(page, [])
-        entries += [("single", word, first["ids"][0], "main", None) for word in words]
+
+    default_priority = 500  # before Sphinx collects the entries
+
+    def apply(self) -> None:
+        chapters = yaml.safe_load((BOOK / "chapters.yml").read_text(encoding="utf-8"))["chapters"]
+        words = chapters.get(self.env.docname.removeprefix("notebooks/"), {}).get("zh", ())
+        first = next(iter(self.document.findall(nodes.section)), None)
+        if first is not None and words:
+            self.env.note_dependency(str(BOOK / "chapters.yml"))
+            first.insert(1, addnodes.index(entries=[("single", word, first["ids"][0], "main", None) for word in words]))
 
 
 def setup(app) -> dict:
     app.add_directive("chinese-glossary", ChineseGlossary)
     app.add_role("cn", Term())
     app.connect("doctree-read", say_language)
-    app.connect("doctree-read", index_chapters)
+    app.add_transform(ChineseWords)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

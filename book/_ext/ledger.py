@@ -56,7 +56,7 @@ class Ledger(InALanguage):
             write_files(Path(self.env.app.outdir) / "_static", judged, holds)
         table = cards.Card(list(ledger), judged, holds, say)._repr_html_()
         page = [
-            f"**{cards.tally_text(judged, say)}{say('.')}** {shared_runs(judged, holds, by_chance, say)}",
+            say("**{tally}.** {rest}", tally=cards.tally_text(judged, say), rest=shared_runs(judged, holds, by_chance, say)),
             raw(picture(judged, say)),
             raw(controls(judged, say) + table + f"<script>{FILTER}</script>"),
         ]

@@ -56,7 +56,7 @@ document.addEventListener("DOMContentLoaded", () => {
 });
 
 // From disk a browser lets no page read another, so the search shows titles and headings without extracts, and says so.
-if (location.protocol == "file:" && window.DOCUMENTATION_OPTIONS) {
+if (location.protocol == "file:" && typeof DOCUMENTATION_OPTIONS == "object") {
   DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
   document.addEventListener("DOMContentLoaded", () => {
     const results = document.querySelector("#search-results");
