@@ -9,6 +9,7 @@ from tabulate import tabulate
 from ..config import one_of
 from ..evidence import claims, verdicts
 from ..evidence.claims import Claim
+from ..evidence.language import ENGLISH, Language
 from ..evidence.verdicts import Verdict
 
 
@@ -19,46 +20,58 @@ class Card:
         ids: of the ledger. Raises InputError for one that it does not have.
         judged: their verdicts; by default from results/.
         holds: which effects hold after Holm's correction, where that is to be said.
+        say: the language of the page.
     """
 
     HEAD = ("Claim", "The paper", "Ours")
 
-    def __init__(self, ids: Sequence[str], judged: dict[str, Verdict] | None = None, holds: dict[str, bool] | None = None):
-        self.holds = holds or {}
+    def __init__(
+        self,
+        ids: Sequence[str],
+        judged: dict[str, Verdict] | None = None,
+        holds: dict[str, bool] | None = None,
+        say: Language = ENGLISH,
+    ):
+        self.holds, self.say = holds or {}, say
+        self.head = [say(name) for name in self.HEAD]
         ledger = claims.ledger()
         for name in ids:
             one_of("claim", name, ledger)
-        self.pairs = [(ledger[name], (judged or {}).get(name) or verdicts.judge(ledger[name])) for name in ids]
+        self.pairs = [(say.claim(ledger[name]), (judged or {}).get(name) or verdicts.judge(ledger[name])) for name in ids]
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th scope="col">{name}</th>' for name in self.HEAD)
+        head = "".join(f'<th scope="col">{name}</th>' for name in self.head)
         rows = "".join(self._row(*pair) for pair in self.pairs)
         return f'<table class="claims"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
 
     def _row(self, claim: Claim, verdict: Verdict) -> str:
-        arms = f" Here: <code>{claim.arm}</code>" if claim.arm else ""
-        arms += f" against <code>{claim.control}</code>" if claim.control else ""
-        log = (
-            f"<br><small>their log: {escape(claim.recorded['value'])} ({escape(claim.recorded['file'])})</small>"
-            if claim.recorded
-            else ""
-        )
-        lines = details(claim, verdict)
+        say = self.say
+        lines = details(claim, verdict, say)
         if claim.id in self.holds:
-            lines.append("holds after Holm's correction" if self.holds[claim.id] else "does not hold after Holm's correction")
-        said, measured = escape(claim.claim), "<br>".join(map(escape, lines))
-        fold = f"<details><summary>rule and command</summary>{escape(claims.rule_in_words(claim))}<br><code>{escape(claim.command)}</code></details>"
+            lines.append(
+                say("holds after Holm's correction" if self.holds[claim.id] else "does not hold after Holm's correction")
+            )
+        fold = f"<summary>{say('rule and command')}</summary>{escape(say(claims.rule_in_words(claim)))}"
+        log = f"<br><small>{escape(say('their log: {value} ({file})', **claim.recorded))}</small>" if claim.recorded else ""
         cells = (
-            f"{said}<br><small>{where(claim)}.{arms}</small>",
-            f"{escape(claim.paper)}{log}",
-            f"<strong>{verdict.word}</strong><br>{measured}{fold}",
+            f"{escape(claim.claim)}<br><small>{self._origin(claim)}</small>",
+            escape(claim.paper) + log,
+            f"<strong>{say(verdict.word)}</strong><br>{'<br>'.join(map(escape, lines))}"
+            f"<details>{fold}<br><code>{escape(claim.command)}</code></details>",
         )
-        marked = zip(self.HEAD, cells, strict=True)
+        marked = zip(self.head, cells, strict=True)
         return (
             f'<tr id="claim-{claim.id}" data-verdict="{verdict.word}">'
             + "".join(f'<td data-label="{name}">{cell}</td>' for name, cell in marked)
             + "</tr>"
         )
+
+    def _origin(self, claim: Claim) -> str:
+        """Where a claim stands in the paper, and which arms are compared here."""
+        section, arm, control = where(claim, self.say), f"<code>{claim.arm}</code>", f"<code>{claim.control}</code>"
+        if claim.control:
+            return self.say("{section}. Here: {arm} against {control}", section=section, arm=arm, control=control)
+        return self.say("{section}. Here: {arm}" if claim.arm else "{section}.", section=section, arm=arm)
 
     def __repr__(self) -> str:
         return "\n\n".join(self._text(*pair) for pair in self.pairs)
@@ -72,36 +85,45 @@ class Card:
         )
 
 
-def where(claim: Claim) -> str:
+def where(claim: Claim, say: Language = ENGLISH) -> str:
     """The section of the paper that a claim comes from, in words."""
-    return f"Section {claim.section}" if claim.section[0].isdigit() else claim.section.capitalize()
+    return say("Section {section}", section=claim.section) if claim.section[0].isdigit() else say(claim.section.capitalize())
 
 
-def details(claim: Claim, verdict: Verdict) -> list[str]:
+def details(claim: Claim, verdict: Verdict, say: Language = ENGLISH) -> list[str]:
     """What was measured, in lines: the effect, the same in relative terms, what it rests on, what is missing."""
-    unit = f" {claim.unit}" if verdict.seeds and verdict.value else ""
-    lines = [f"{verdict.value}{unit}"] if verdict.value else []
+    lines = [measured(claim, verdict, say)] if verdict.value else []
     if verdict.relative:
         mean, low, high = verdict.relative
-        lines.append(f"{mean:+.1f} % [{low:+.1f}, {high:+.1f}] of the control's error")
+        lines.append(say("{mean:+.1f} % [{low:+.1f}, {high:+.1f}] of the control's error", mean=mean, low=low, high=high))
     if verdict.seeds:
-        of = f" of {verdict.planned}" if verdict.seeds < verdict.planned else ""
-        lines.append(f"{verdict.seeds}{of} seeds; {verdict.source}")
+        seeds = say("{seeds} of {planned} seeds" if verdict.seeds < verdict.planned else "{seeds} seeds", **vars(verdict))
+        lines.append(say("{seeds}; {source}", seeds=seeds, source=say(verdict.source)))
     if verdict.reason:
-        lines.append(verdict.reason)
+        lines.append(say(verdict.reason))
     if verdict.word == verdicts.UNDECIDED and verdict.more:
-        lines.append(f"about {verdict.more} more seeds an arm would settle it")
+        lines.append(say("about {more} more seeds an arm would settle it", more=verdict.more))
     return lines
 
 
-def sentence(claim: Claim, verdict: Verdict | None = None) -> str:
-    """The verdict in one sentence of Markdown, for the end of a chapter."""
-    verdict = verdict or verdicts.judge(claim)
+def measured(claim: Claim, verdict: Verdict, say: Language = ENGLISH) -> str:
+    """What came out, with its unit."""
+    return f"{say(verdict.value)} {say(claim.unit)}" if verdict.seeds else say(verdict.value)
+
+
+def sentence(claim: Claim, verdict: Verdict | None = None, say: Language = ENGLISH, command: bool = True) -> str:
+    """The verdict in one sentence of Markdown, for the end of a chapter; where it is missing, with the command that measures it."""
+    verdict, its = verdict or verdicts.judge(claim), say.claim(claim)
+    word = say(verdict.word)
+    word = word[:1].upper() + word[1:]
     if verdict.word in (verdicts.NOT_YET, verdicts.NEEDS_IMAGENET, verdicts.NEEDS_HARDWARE):
-        count = f" ({verdict.seeds} of {verdict.planned} seeds)" if verdict.planned else ""
-        return f"*{verdict.word.capitalize()}*{count}: {claim.claim} Measured by: `{claim.command}`."
-    rests = f" {claim.unit}; {verdict.seeds} seeds, {verdict.source}" if verdict.seeds else ""
-    return f"*{verdict.word.capitalize()}*: {claim.claim} The paper: {claim.paper}. Here: {verdict.value}{rests}."
+        count = say(" ({seeds} of {planned} seeds)", **vars(verdict)) if verdict.planned else ""
+        said = say("*{word}*{count}: {claim}", word=word, count=count, **vars(its))
+        return said + (say(" Measured by: `{command}`.", **vars(its)) if command else "")
+    ours = measured(its, verdict, say)
+    if verdict.seeds:
+        ours = say("{value}; {seeds} seeds, {source}", value=ours, seeds=verdict.seeds, source=say(verdict.source))
+    return say("*{word}*: {claim} The paper: {paper}. Here: {ours}.", word=word, ours=ours, **vars(its))
 
 
 def ledger_text() -> str:
@@ -123,7 +145,8 @@ def _mark(holds: dict[str, bool], name: str) -> str:
     return {True: "holds", False: "does not"}[holds[name]] if name in holds else ""
 
 
-def tally_text(judged: dict[str, Verdict] | None = None) -> str:
+def tally_text(judged: dict[str, Verdict] | None = None, say: Language = ENGLISH) -> str:
     """How many claims have which verdict, as words."""
     counts = verdicts.tally(judged)
-    return f"{sum(counts.values())} claims: " + ", ".join(f"{count} {word}" for word, count in counts.items())
+    each = say(", ").join(say("{count} {word}", count=count, word=say(word)) for word, count in counts.items())
+    return say("{count} claims: {each}", count=sum(counts.values()), each=each)

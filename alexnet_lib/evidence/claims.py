@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from ..config import InputError, one_of
+from .language import Said
 
 # Keys of a rule beside its kind: those that it needs, and those that it may have. An effect or factor is null where the
 # paper has no number: then `toward` gives its sign, or the factor is above 1.
@@ -86,45 +87,55 @@ def _claim(entry: dict) -> Claim:
     return Claim(**entry)
 
 
-def rule_in_words(claim: Claim) -> str:
+def rule_in_words(claim: Claim) -> Said:
     """How the verdict on a claim is reached, in a sentence or two; written before the runs, as the rule is."""
-    rule, unit = claim.rule, f" {claim.unit}"
-    if rule["kind"] == "counted":
-        bounds = f"{rule['low']:,} or more" if rule["high"] is None else f"{rule['low']:,} to {rule['high']:,}"
-        return (
-            f"Counted. Reproduced with {bounds}, else contradicted."
-            if rule["low"] != rule["high"]
-            else f"Counted. Reproduced if it is {rule['low']:,}, else contradicted."
+    rule, kind = claim.rule, claim.rule["kind"]
+    if kind == "counted":
+        low, high = rule["low"], rule["high"]
+        if low == high:
+            return Said("Counted. Reproduced if it is {low:,}, else contradicted.", low=low)
+        bounds = Said("{low:,} or more", low=low) if high is None else Said("{low:,} to {high:,}", low=low, high=high)
+        return Said("Counted. Reproduced with {bounds}, else contradicted.", bounds=bounds)
+    if kind == "needs":
+        return Said("Only {what} can settle it.", what=Said(rule["what"]))
+    if kind == "every_run":
+        return Said(
+            "Each run by itself: a permutation test at p < {p}. Reproduced where all of {runs} runs or more pass; same direction "
+            "where the 95 % interval of their share lies above one half, contradicted where below.",
+            p=rule["p"],
+            runs=EVERY_RUN,
         )
-    if rule["kind"] == "needs":
-        return f"Only {rule['what']} can settle it."
-    if rule["kind"] == "every_run":
-        return (
-            f"Each run by itself: a permutation test at p < {rule['p']}. Reproduced where all of {EVERY_RUN} runs or more pass; "
-            "same direction where the 95 % interval of their share lies above one half, contradicted where below."
+    margin, unit = rule["margin"], Said(claim.unit)
+    if kind == "speedup":
+        error = Said({"train_error": "training error", "valid_error": "held-out error"}[rule.get("of", "train_error")])
+        what = Said(
+            "The 95 % interval of the ratio of times to {reach:g} % {error}, the control's to the arm's",
+            reach=rule["reach"],
+            error=error,
         )
-    what = "The 95 % interval of the " + (
-        "ratio of times" if rule["kind"] == "speedup" else "difference" if claim.control else "mean over runs"
-    )
-    if rule["kind"] == "speedup":
-        shown = {"train_error": "training", "valid_error": "held-out"}[rule.get("of", "train_error")]
-        what += f" to {rule['reach']:g} % {shown} error, the control's to the arm's"
-        inside, margin = f"1 / {rule['margin']:g} to {rule['margin']:g}", "1"
+        inside, zero, above = Said("1 / {margin:g} to {margin:g}", margin=margin), "1", True
     else:
-        what += f" of {rule['metric']}" + (f" less {rule['against']}" if "against" in rule else "")
-        inside, margin = f"{-rule['margin']:g} to {rule['margin']:g}{unit}", "0"
-    if rule["kind"] == "no_change":
-        return f"{what}: reproduced where it lies in {inside}, contradicted where it lies wholly outside, else undecided."
-    if rule["kind"] == "no_worse":
-        bound = f"{rule['margin']:g}{unit}"
-        return f"{what}: reproduced where it lies below {bound}, contradicted where it lies above, else undecided."
-    sign = "" if rule["kind"] == "speedup" else " below 0" if (rule["effect"] or rule["toward"]) < 0 else " above 0"
-    sign = sign or " above 1"
+        figure = Said("{metric} less {against}", **rule) if "against" in rule else rule["metric"]
+        over = "difference" if claim.control else "mean over runs"
+        what = Said("The 95 % interval of the " + over + " of {figure}", figure=figure)
+        inside, zero = Said("{low:g} to {high:g} {unit}", low=-margin, high=margin, unit=unit), "0"
+        above = (rule.get("effect") or rule.get("toward") or 0) > 0
+    if kind == "no_change":
+        rest = "{what}: reproduced where it lies in {inside}, contradicted where it lies wholly outside, else undecided."
+        return Said(rest, what=what, inside=inside)
+    if kind == "no_worse":
+        rest = "{what}: reproduced where it lies below {bound:g} {unit}, contradicted where it lies above, else undecided."
+        return Said(rest, what=what, bound=margin, unit=unit)
     band = ""
     if claim.effect is not None:
         low, high = sorted(factor * claim.effect for factor in BAND)
-        band = f"reproduced where it lies in {low:g} to {high:g} (half to twice the paper's), "
-    return (
-        f"{what}: no effect where it lies in {inside}; {band}same direction where it lies{sign}, contradicted where it lies "
-        f"on the other side of {margin}, else undecided."
+        band = Said("reproduced where it lies in {low:g} to {high:g} (half to twice the paper's), ", low=low, high=high)
+    return Said(
+        "{what}: no effect where it lies in {inside}; {band}same direction where it lies {side}, contradicted where it lies "
+        "on the other side of {zero}, else undecided.",
+        what=what,
+        inside=inside,
+        band=band,
+        side=Said("above {zero}" if above else "below {zero}", zero=zero),
+        zero=zero,
     )

@@ -10,6 +10,7 @@ import numpy as np
 from . import records, statistics
 from .claims import BAND, EVERY_RUN, Claim, ledger
 from .counts import QUANTITIES
+from .language import Said
 from .plans import plans
 from .statistics import Estimate
 
@@ -99,7 +100,7 @@ def judge(claim: Claim, found: Sequence[dict] | None = None, planned: int | None
     judged = _judge_speedup if rule["kind"] == "speedup" else _judge_difference
     verdict = judged(claim, sides, runs, facts) if min(map(len, sides)) > 1 else Verdict(NOT_YET, **facts)
     if missing > 0:
-        so_far = f"so far {verdict.value}" if verdict.value else ""
+        so_far = Said("so far {value}", value=verdict.value) if verdict.value else ""
         return Verdict(**vars(verdict) | {"word": NOT_YET, "value": so_far, "more": missing})
     return verdict
 
@@ -123,9 +124,9 @@ def _not_comparable(used: Sequence[dict]) -> str:
         sums = {r["data"][role]["checksum"] for r in used if role in r.get("data", {})}
         if len(sums) > 1:
             names = sorted({r["data"][role]["name"] for r in used if role in r.get("data", {})})
-            return f"the runs have different {role} images ({', '.join(names)})"
+            return Said("the runs have different " + role + " images ({names})", names=", ".join(names))
     kinds = {"cpu" if r["environment"]["device"] == "cpu" else "GPU" for r in used if "environment" in r}
-    return f"the runs come from different kinds of device ({' and '.join(sorted(kinds))})" if len(kinds) > 1 else ""
+    return Said("the runs come from different kinds of device (GPU and cpu)") if len(kinds) > 1 else ""
 
 
 def _judge_difference(claim: Claim, sides: list[list[float]], runs: list[list[dict]], facts: dict) -> Verdict:
@@ -183,7 +184,7 @@ def _judge_speedup(claim: Claim, sides: list[list[float]], runs: list[list[dict]
     rule, ends = claim.rule, [[float(r["curve"][-1]["epoch"]) for r in side] for side in runs]
     slow, quick = [any(map(math.isinf, side)) for side in reversed(sides)]  # control, arm
     if slow and quick:
-        return Verdict(UNDECIDED, reason=f"neither side reaches {rule['reach']:g} % in every run", **facts)
+        return Verdict(UNDECIDED, reason=Said("neither side reaches {reach:g} % in every run", **rule), **facts)
     seen = [[min(t, end) for t, end in zip(side, stop, strict=True)] for side, stop in zip(sides, ends, strict=True)]
     arm, control = (np.log(side) for side in seen)
     estimate = statistics.between(control, arm)
@@ -200,13 +201,12 @@ def _judge_speedup(claim: Claim, sides: list[list[float]], runs: list[list[dict]
     if word == UNDECIDED and not (slow or quick):
         deviation = max(arm.std(ddof=1), control.std(ddof=1))
         more = max(1, statistics.seeds_for(deviation, margin) - facts["seeds"])
-    bound = "at least " if slow else "at most " if quick else ""
-    shown = f"[{low:.1f}, {high:.1f}]" if not bound else f"[{low:.1f}, more]" if slow else f"[less, {high:.1f}]"
-    never = f"{'the control' if slow else 'the arm'} does not reach {rule['reach']:g} % in every run" if bound else ""
-    interval = None if bound else (mean, low, high)
-    return Verdict(
-        word, f"{bound}{mean:.1f} {shown}", effects=effects, interval=interval, p=estimate.p, more=more, reason=never, **facts
-    )
+    value, interval, never = f"{mean:.1f} [{low:.1f}, {high:.1f}]", (mean, low, high), ""
+    if slow or quick:
+        bound = "at least {mean:.1f} [{low:.1f}, more]" if slow else "at most {mean:.1f} [less, {high:.1f}]"
+        value, interval = Said(bound, mean=mean, low=low, high=high), None
+        never = Said(("the control" if slow else "the arm") + " does not reach {reach:g} % in every run", **rule)
+    return Verdict(word, value, effects=effects, interval=interval, p=estimate.p, more=more, reason=never, **facts)
 
 
 def _judge_every_run(claim: Claim, found: Sequence[dict] | None) -> Verdict:
@@ -225,15 +225,16 @@ def _judge_every_run(claim: Claim, found: Sequence[dict] | None) -> Verdict:
     if low > 0.5:
         word = REPRODUCED if count == runs else SAME_DIRECTION
     gaps = tuple(float(abs(np.mean(a) - np.mean(b))) for a, b in (r["colour_selectivity"] for r in found))
-    word, so_far = (word, "") if runs >= EVERY_RUN else (NOT_YET, "so far ")
-    return Verdict(word, f"{so_far}{count} of {runs}", effects=gaps, interval=(count / runs, low, high), **facts)
+    value = Said("{count} of {runs}", count=count, runs=runs)
+    word, value = (word, value) if runs >= EVERY_RUN else (NOT_YET, Said("so far {value}", value=value))
+    return Verdict(word, value, effects=gaps, interval=(count / runs, low, high), **facts)
 
 
 def _judge_count(rule: dict) -> Verdict:
     counted = QUANTITIES[rule["quantity"]]()
     right = rule["low"] <= counted <= (math.inf if rule["high"] is None else rule["high"])
-    unit = f" {rule['unit']}" if "unit" in rule else ""
-    return Verdict(REPRODUCED if right else CONTRADICTED, f"{counted:,}{unit}")
+    value = Said("{counted:,} {unit}", counted=counted, unit=Said(rule["unit"])) if "unit" in rule else f"{counted:,}"
+    return Verdict(REPRODUCED if right else CONTRADICTED, value)
 
 
 def _source(found: Sequence[dict]) -> str:
@@ -243,7 +244,7 @@ def _source(found: Sequence[dict]) -> str:
     data = sorted({part["name"] for r in found for part in r["data"].values()}) if all("data" in r for r in found) else []
     places = sorted({r["environment"]["device"] for r in found if "environment" in r})
     hours = sum(r.get("training_seconds", 0) for r in found) / 3600
-    return ", ".join([*data, *places, f"{hours:.1f} h of training"])
+    return Said("{where}{hours:.1f} h of training", where="".join(f"{name}, " for name in (*data, *places)), hours=hours)
 
 
 def verdicts() -> dict[str, Verdict]:

@@ -1,11 +1,8 @@
-"""What is true of every page: what the theme brings and this book does without, which words are Chinese, and its roles."""
+"""What is true of every page: what the theme brings and this book does without, and its roles."""
 
 import re
 
-from docutils import nodes
-
 UNUSED = ("sphinx_thebe",)  # runs cells on a server elsewhere; it would also declare its constants twice
-CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
 def leave_out(app, config) -> None:
@@ -13,13 +10,6 @@ def leave_out(app, config) -> None:
     for listeners in app.events.listeners.values():
         listeners[:] = [each for each in listeners if each.handler.__module__.split(".")[0] not in UNUSED]
     app.registry.css_files[:] = [sheet for sheet in app.registry.css_files if "thebe" not in sheet[0]]
-
-
-def say_language(app, doctree) -> None:
-    """Marks the Chinese words of the glossary, for fonts and for voices."""
-    for term in doctree.findall(nodes.term):
-        if CHINESE.match(term.astext()):
-            term["classes"].append("language-zh")  # docutils makes lang="zh" of it
 
 
 def drop_roles(app, page, template, context, doctree) -> None:
@@ -30,6 +20,5 @@ def drop_roles(app, page, template, context, doctree) -> None:
 
 def setup(app) -> dict:
     app.connect("config-inited", leave_out)
-    app.connect("doctree-read", say_language)
     app.connect("html-page-context", drop_roles)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

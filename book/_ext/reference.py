@@ -44,6 +44,7 @@ def public(module: str) -> dict[str, str]:
         for key, each in found.items()
         if key in found.get("__all__", found)
         and callable(each)
+        and hasattr(each, "__qualname__")  # a class or a function, and no instance that can be called
         and getattr(each, "__module__", "") == module
         and key[0] != "_"
         and each.__doc__

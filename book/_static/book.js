@@ -28,6 +28,13 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const each of document.querySelectorAll(".theme-switch-button")) each.ariaLabel = "Colours: light, dark or system settings";
 });
 
+// Chinese names of pages in the navigation and in the index are said to be Chinese, as the pages themselves are.
+document.addEventListener("DOMContentLoaded", () => {
+  for (const each of document.querySelectorAll("nav a, .caption-text, .prev-next-area p, .indextable a, .indextable li, .genindex-jumpbox a")) {
+    if (/^[\s\d.]*\p{Script=Han}/u.test(each.textContent)) each.lang = "zh";
+  }
+});
+
 document.addEventListener("DOMContentLoaded", () => {
   const article = document.querySelector(".bd-article");
   if (!article) return;
@@ -49,7 +56,7 @@ document.addEventListener("DOMContentLoaded", () => {
 });
 
 // From disk a browser lets no page read another, so the search shows titles and headings without extracts, and says so.
-if (location.protocol == "file:" && window.DOCUMENTATION_OPTIONS) {
+if (location.protocol == "file:" && typeof DOCUMENTATION_OPTIONS == "object") {
   DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
   document.addEventListener("DOMContentLoaded", () => {
     const results = document.querySelector("#search-results");
