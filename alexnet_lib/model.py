@@ -67,17 +67,17 @@ class AlexNet(nn.Module):
             layers.append(nn.Conv2d(maps, conv.kernels, conv.size, conv.stride, conv.padding, groups=groups))
             maps, size = conv.kernels, conv_out(size, conv.size, conv.stride, conv.padding, conv.overhang)
             for step in conv.then:
-                layers += self._after(step, maps)
+                layers += self._after(step, maps, in_place=not isinstance(layers[-1], nn.ReLU))  # which goes back by its output
                 if step in POOLING:
                     size = pool_out(size, config.pool.size, config.pool.stride, config.pool.round_up)
         self.feature_shape = (maps, size, size)
         return layers
 
-    def _after(self, step: str, maps: int) -> list[nn.Module]:
+    def _after(self, step: str, maps: int, in_place: bool = True) -> list[nn.Module]:
         """What follows a layer of so many maps: at most one module."""
         c = self.config
         if step == "activation":
-            return [nn.ReLU(inplace=True) if c.activation == "relu" else ACTIVATIONS[c.activation]()]
+            return [nn.ReLU(in_place) if c.activation == "relu" else ACTIVATIONS[c.activation]()]
         if step in POOLING:  # a window that hangs over the border takes the mean of what it sees
             return [POOLING[step](c.pool.size, c.pool.stride, ceil_mode=c.pool.round_up)]
         if c.norm.kind == "none":

@@ -12,7 +12,7 @@ from typing import Annotated, get_args, get_origin, get_type_hints
 import pytest
 import yaml
 from helpers import ROOT, TINY, tiny_model, tiny_training
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
 from alexnet_lib import AlexNet, InputError, ModelConfig, TrainConfig, fit
@@ -309,6 +309,7 @@ def values(path: str) -> st.SearchStrategy:
     st.lists(st.sampled_from(PATHS).flatmap(values), min_size=1, max_size=2),
     st.sampled_from(["python", "command line", "papermill"]),
 )
+@example([("model.conv4.then", ["activation", "activation"])], "python")
 def test_any_configuration_is_refused_in_one_line_or_takes_a_step(photos10, tmp_path_factory, changes, route):
     one, outcome = photos10[0].subset([0, 700, 1400, 2100]), "a step"
     model, train = tiny_model(), tiny_training(epochs=1)

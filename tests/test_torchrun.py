@@ -80,7 +80,9 @@ def assert_same_bits(a, b) -> None:
 
 def assert_same_but_for_rounding(a, b) -> None:
     for name, tensor in weights(a).items():
-        torch.testing.assert_close(weights(b)[name], tensor, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(
+            weights(b)[name], tensor, rtol=1e-3, atol=1e-4
+        )  # products of matrices round by how many rows they have
     for one, other in zip(*(c.newest(folder)[2]["curve"] for folder in (a, b)), strict=True):
         assert {**one, "seconds": 0} == pytest.approx({**other, "seconds": 0}, rel=1e-3)
 
