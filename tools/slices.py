@@ -84,8 +84,8 @@ def dependencies(codes: list[str]) -> list[set[int]]:
         taken, made, changed = names(code)
         changed -= imported
         needs.append({maker for name in taken | changed for maker in makers.get(name, ())})
-        if BEGINS in code:
-            needs[-1] |= set(range(place))  # the parameters, which it reads from globals()
+        if "globals()" in code:  # who reads the parameters in this way names none of them
+            needs[-1] |= set(range(place))
         makers |= {name: {place} for name in made} | {name: makers.get(name, set()) | {place} for name in changed - made}
     return needs
 
