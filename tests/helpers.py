@@ -1,6 +1,8 @@
 """What several tests share: a tiny network and training, a tree of pictures, the book's pages, and processes of their own."""
 
+import html
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -85,3 +87,8 @@ TURNS = {
     2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE",
     6: "ROTATE_90", 7: "TRANSVERSE", 8: "ROTATE_270",
 }  # fmt: skip
+
+
+def words(book, name: str) -> str:
+    """What a page shows, in one line."""
+    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", (book / f"{name}.html").read_text()))).replace("’", "'")

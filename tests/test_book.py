@@ -1,6 +1,5 @@
 """The book: it builds without a warning, is complete, and asks nothing of the network."""
 
-import html
 import re
 from html.parser import HTMLParser
 from types import SimpleNamespace
@@ -12,7 +11,7 @@ import readme
 import reference
 import repository
 import yaml
-from helpers import ROOT, listed
+from helpers import ROOT, listed, words
 
 from alexnet_lib import ModelConfig, presets
 from alexnet_lib.book.diagram import overview
@@ -22,11 +21,6 @@ from alexnet_lib.evidence import claims, records, verdicts
 LOADED = {"src", "srcset", "poster"}
 LOADED_LINKS = {"stylesheet", "icon", "shortcut icon", "preload", "modulepreload", "preconnect", "dns-prefetch"}
 ADDRESS = re.compile(r"(https?:)?//")
-
-
-def words(book, name: str) -> str:
-    """What a page shows, in one line."""
-    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", (book / f"{name}.html").read_text()))).replace("’", "'")
 
 
 def test_every_page_and_notebook_is_there(book):

@@ -13,10 +13,9 @@ import pdf
 import pytest
 import translations
 import yaml
-from helpers import ROOT
-from test_book import words
-from test_browser import Opened, chromium  # noqa: F401
-from test_claims import BASE, pair, run, shifted
+from browsing import Opened
+from helpers import ROOT, words
+from ledgers import BASE, pair, run, shifted
 
 from alexnet_lib import InputError
 from alexnet_lib.book import cards
@@ -178,7 +177,7 @@ def test_chinese_is_marked_as_chinese_and_the_first_page_leads_there(book):
 
 @WITH_BROWSER
 @pytest.mark.parametrize("word", ["局部响应归一化", "重叠池化", "过拟合", "池化", "数据增强", "多 GPU 训练", "权重初始化"])
-def test_a_chinese_word_finds_its_chapter(chromium, book, word):  # noqa: F811
+def test_a_chinese_word_finds_its_chapter(chromium, book, word):
     with Opened(chromium, book / "search.html") as page:
         page.tab.fill("input[name=q]:visible", word)
         page.tab.keyboard.press("Enter")
@@ -190,7 +189,7 @@ def test_a_chinese_word_finds_its_chapter(chromium, book, word):  # noqa: F811
 
 
 @WITH_BROWSER
-def test_the_chinese_ledger_is_filtered_and_its_pages_are_named_in_chinese(chromium, book):  # noqa: F811
+def test_the_chinese_ledger_is_filtered_and_its_pages_are_named_in_chinese(chromium, book):
     counts = verdicts.tally()
     with Opened(chromium, book / "book" / "zh_claims.html", width=360) as page:
         page.tab.select_option("#ledger-word", label="已复现")

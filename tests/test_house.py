@@ -1,6 +1,7 @@
 """The rooms of the library depend one way: book -> evidence -> core -> system, data -> system."""
 
 import ast
+import re
 
 import pytest
 from helpers import ROOT
@@ -50,3 +51,9 @@ def test_an_import_the_other_way_would_be_seen(monkeypatch, tmp_path):
 def test_files_can_be_read_at_a_sitting():
     long = {path.as_posix(): len((LIBRARY / path).read_text().splitlines()) for path in FILES}
     assert max(long.values()) <= 300, max(long, key=long.get)
+
+
+def test_no_test_imports_a_test():
+    """What several need is in helpers.py, ledgers.py, browsing.py: a test file can be read, run and deleted alone."""
+    for path in sorted((ROOT / "tests").glob("*.py")):
+        assert not re.search(r"^\s*(from|import) test_", path.read_text(), re.MULTILINE), path.name

@@ -2,14 +2,16 @@
 
 import numpy as np
 import pytest
+from browsing import AXE, Opened, needs_browser
 from safetensors.numpy import load_file
-from test_browser import AXE, Opened, chromium, pytestmark  # noqa: F401
 
 from alexnet_lib import AlexNet, InputError, ModelConfig
 from alexnet_lib.book import explore, kernel_browser
 from alexnet_lib.book.diagram import layout
 from alexnet_lib.evidence import records
 from alexnet_lib.summary import layer_table
+
+pytestmark = needs_browser
 
 ARCHITECTURE, EVALUATION = "notebooks/05_architecture.html", "notebooks/11_qualitative_evaluation.html"
 PAPER = ModelConfig.preset("paper")
@@ -40,7 +42,7 @@ def found_by_axe(page) -> list[str]:
     return page.tab.evaluate("async () => (await axe.run('.interactive', {preload: false})).violations.map(v => v.id)")
 
 
-def test_tab_reaches_every_box_and_shows_the_library_s_figures_and_what_it_reads(chromium, book):  # noqa: F811
+def test_tab_reaches_every_box_and_shows_the_library_s_figures_and_what_it_reads(chromium, book):
     table = {row.name: row for row in layer_table(PAPER)}
     lit, seen = {}, []
     with Opened(chromium, book / ARCHITECTURE) as page:
@@ -79,7 +81,7 @@ def test_shapes_and_kernels_of_a_tower_are_those_of_the_paper():
     assert explore.reads(ModelConfig.preset("no_communication"))["conv3"] == "conv2, own tower"
 
 
-def test_a_box_answers_to_pointer_and_arrows(chromium, book):  # noqa: F811
+def test_a_box_answers_to_pointer_and_arrows(chromium, book):
     with Opened(chromium, book / ARCHITECTURE) as page:
         caption = page.tab.locator(".facts caption")
         assert caption.inner_text() == "conv3 of tower 1"
@@ -90,7 +92,7 @@ def test_a_box_answers_to_pointer_and_arrows(chromium, book):  # noqa: F811
         assert caption.inner_text() == "conv4 of tower 2"
 
 
-def test_on_a_phone_the_drawing_scrolls_to_the_box_and_the_page_does_not(chromium, book):  # noqa: F811
+def test_on_a_phone_the_drawing_scrolls_to_the_box_and_the_page_does_not(chromium, book):
     with Opened(chromium, book / ARCHITECTURE, width=360, dark=True) as page:
         box = page.tab.locator(".network .scrolls")
         assert box.get_attribute("tabindex") == "0"
@@ -113,7 +115,7 @@ def expected(weights: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["biases/zeros-seed1", "ablations/whole-seed21", "one_tower/plateau-seed1"])
-def test_the_browser_shows_the_kernels_of_the_file_and_of_the_seed(chromium, book, name):  # noqa: F811
+def test_the_browser_shows_the_kernels_of_the_file_and_of_the_seed(chromium, book, name):
     record = records.read(records.results_root() / f"{name}.json")
     end = load_file(records.results_root() / f"{name}.kernels.safetensors")["conv1"].astype(np.float32)
     start = AlexNet(ModelConfig.from_dict(record["model"]), seed=record["seed"]).named_layers()["conv1"].weight.detach().numpy()
@@ -133,7 +135,7 @@ def test_the_browser_shows_the_kernels_of_the_file_and_of_the_seed(chromium, boo
         assert page.tab.locator(".kernels output").inner_text() == time.get_attribute("aria-valuetext")
 
 
-def test_kernels_are_reached_by_keyboard_sorted_named_and_enlarged(chromium, book):  # noqa: F811
+def test_kernels_are_reached_by_keyboard_sorted_named_and_enlarged(chromium, book):
     record = records.read(records.results_root() / "biases/zeros-seed1.json")
     with Opened(chromium, book / EVALUATION) as page:
         page.tab.locator(".kernels [type=range]").focus()
@@ -164,7 +166,7 @@ def test_kernels_are_reached_by_keyboard_sorted_named_and_enlarged(chromium, boo
     assert (book / EVALUATION).stat().st_size < 3e6
 
 
-def test_on_paper_stand_the_drawing_and_two_towers(chromium, book):  # noqa: F811
+def test_on_paper_stand_the_drawing_and_two_towers(chromium, book):
     with Opened(chromium, book / ARCHITECTURE) as page:
         page.tab.emulate_media(media="print")
         assert page.tab.locator(".network svg").is_visible() and not page.tab.locator(".network .facts").is_visible()
@@ -177,7 +179,7 @@ def test_on_paper_stand_the_drawing_and_two_towers(chromium, book):  # noqa: F81
         assert still.is_visible() and not live.is_visible() and "biases, zeros, seed 1" in still.get_attribute("alt")
 
 
-def test_without_scripts_the_drawing_the_table_and_the_still_picture_remain(chromium, book):  # noqa: F811
+def test_without_scripts_the_drawing_the_table_and_the_still_picture_remain(chromium, book):
     context = chromium.new_context(java_script_enabled=False)
     tab = context.new_page()
     tab.goto((book / ARCHITECTURE).as_uri())

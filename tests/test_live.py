@@ -10,9 +10,9 @@ import live_page
 import numpy as np
 import pytest
 import torch
+from browsing import Opened, needs_browser
 from helpers import ROOT
 from PIL import Image
-from test_browser import Opened, needs_browser
 
 from alexnet_lib import InputError, TrainConfig
 from alexnet_lib.augment import centre_view

@@ -69,6 +69,12 @@ def test_a_chapter_of_the_same_code_runs_only_what_depends_on_records(tmp_path, 
     assert run("three") == ("three\n", "xx", True)
 
 
+def test_a_stream_in_pieces_is_one():
+    pieces = [nbformat.v4.new_output("stream", name=n, text=t) for n, t in (("stdout", "a"), ("stdout", "b\n"), ("stderr", "c"))]
+    bar = nbformat.v4.new_output("display_data", {"text/plain": ""})
+    assert [o.text for o in chapters.tidy([bar, *pieces, bar])] == ["ab\n", "c"]
+
+
 def test_chapters_name_the_code_of_their_outputs():
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         notebook = nbformat.read(path, 4)

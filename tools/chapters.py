@@ -2,6 +2,7 @@
 notebook whose code is that of its last execution only the cells that depend on records (slices.py).
 
 python tools/chapters.py [--all] [NAME ...]      NAME: such as 03 or 03_local_response_normalisation; these run whole
+python tools/chapters.py --shown                 what depends on records or shows the library's source, in every chapter
 """
 
 import argparse
@@ -28,6 +29,17 @@ def code_digest(notebook) -> str:
     return hashlib.sha256("\0".join(cell.source for cell in notebook.cells if cell.cell_type == "code").encode()).hexdigest()
 
 
+def tidy(outputs: list) -> list:
+    """What a slow machine leaves is made what a quick one does: a stream in pieces is one, a progress bar's empty output goes."""
+    kept: list = []
+    for output in outputs:
+        if output.output_type == "stream" and kept and kept[-1].get("name") == output.name:
+            kept[-1].text += output.text
+        elif output.get("data") != {"text/plain": ""}:
+            kept.append(output)
+    return kept
+
+
 def execute(path: Path, whole_notebook: bool = False) -> bool:
     """Runs a notebook in its folder and writes it back with its outputs, or leaves it as it was where a cell fails.
 
@@ -40,9 +52,8 @@ def execute(path: Path, whole_notebook: bool = False) -> bool:
     run = nbformat.v4.new_notebook(metadata=notebook.metadata, cells=[code[place].copy() for place in sorted(wanted)])
     NotebookClient(run, timeout=1200, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}).execute()
     done = dict(zip(sorted(wanted), run.cells, strict=True))
-    for place in affected:  # on a slow machine a progress bar leaves an empty output
-        outputs = [output for output in done[place].outputs if output.get("data") != {"text/plain": ""}]
-        code[place].outputs, code[place].execution_count = outputs, place + 1
+    for place in affected:
+        code[place].outputs, code[place].execution_count = tidy(done[place].outputs), place + 1
     for cell in notebook.cells:
         for name in VOLATILE:
             cell.metadata.pop(name, None)
@@ -59,12 +70,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--all", action="store_true", help="all of them, current or not")
+    parser.add_argument("--shown", action="store_true", help="cells of records and of the library's source, in all of them")
     asked = parser.parse_args()
     there = sorted(NOTEBOOKS.glob("*.ipynb"))
     if unknown := [name for name in asked.names if not any(path.name.startswith(name) for path in there)]:
         print(f"error: no notebook begins with {unknown[0]!r}", file=sys.stderr)
         return 1
-    chosen = there if asked.all or asked.names else stale()
+    chosen = there if asked.all or asked.names or asked.shown else stale()
     chosen = [path for path in chosen if not asked.names or any(path.name.startswith(name) for name in asked.names)]
     failed = 0
     with bar(chosen, unit="chapter") as shown:

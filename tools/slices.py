@@ -1,4 +1,5 @@
-"""Which cells of a notebook depend on the records, and which cells these need: so that new records cost seconds, not a training.
+"""Which cells of a notebook depend on the records, or show the library's source, and which cells these need: so that new
+records cost seconds, not a training.
 
 Names tell: a cell depends on the last earlier cell that assigned, imported or changed a name that it uses.
 """
@@ -6,7 +7,7 @@ Names tell: a cell depends on the last earlier cell that assigned, imported or c
 import ast
 import re
 
-READS = re.compile(r"\bhere\.(card|measured|verdict)\b|\brecords\.|\bverdicts?\.|\bclaims\.")
+READS = re.compile(r"\bchapter\.show\(|\bhere\.(card|measured|verdict)\b|\brecords\.|\bverdicts?\.|\bclaims\.")
 BEGINS = "chapter.begin("  # names the claims of every cell to come, but what it returns holds no record
 
 
