@@ -7,7 +7,7 @@ Names tell: a cell depends on the last earlier cell that assigned, imported or c
 import ast
 import re
 
-READS = re.compile(r"\bchapter\.show\(|\bhere\.(card|measured|verdict)\b|\brecords\.|\bverdicts?\.|\bclaims\.")
+READS = re.compile(r"\bchapter\.show\(|\bhere\.(card|measured|verdict)\b|\brecords\.|\bverdicts?\.|\bclaims\.|\bcards\.")
 BEGINS = "chapter.begin("  # names the claims of every cell to come, but what it returns holds no record
 
 
