@@ -26,7 +26,7 @@ class FastLocalResponseNorm(torch.autograd.Function):
         ctx.save_for_backward(maps)
         ctx.constants = size, alpha, beta, k, groups
         out = torch.empty_like(maps)
-        for windows, (a, b), (d, factor) in _chunks(groups, size, 2, maps, out):
+        for windows, (a, b), (d, factor) in _chunks(groups, size, maps, out):
             windows.denominators(a, alpha, k, out=d)
             torch.mul(a, power(d, -beta, out=factor), out=b)
         return out
@@ -37,7 +37,7 @@ class FastLocalResponseNorm(torch.autograd.Function):
             raise RuntimeError("local_response_norm has no second derivative: do without create_graph=True")
         (maps,), (size, alpha, beta, k, groups) = ctx.saved_tensors, ctx.constants
         out = torch.empty_like(maps)
-        for windows, (a, g, b), (d, direct) in _chunks(groups, size, 2, maps, gradient, out):
+        for windows, (a, g, b), (d, direct) in _chunks(groups, size, maps, gradient, out):
             windows.denominators(a, alpha, k, out=d)
             power(d, -beta, out=direct).mul_(g)
             torch.div(direct, d, out=windows.terms).mul_(a)
@@ -117,12 +117,12 @@ def _scalar(value: float, like: Tensor) -> Tensor:
     return torch.full((), value, dtype=like.dtype, device=like.device)
 
 
-def _chunks(groups: int, size: int, rooms: int, *tensors: Tensor) -> Iterator[tuple]:
+def _chunks(groups: int, size: int, *tensors: Tensor) -> Iterator[tuple]:
     """The same few images of each tensor at a time, groups apart: (n, groups, C / groups, H, W); a GPU takes all at once.
 
     The last tensor is written to. Halves come as float32 and go back rounded: computed and rounded in one step they would
-    take ten times as long. With the images come what sums over windows, and so many buffers like the images; they are the
-    same ones every time.
+    take ten times as long. With the images come what sums over windows, and two buffers like the images; they are the same
+    ones every time.
     """
     first = tensors[0]
     side_by_side = first.dim() == 4 and first.stride(1) == 1 and first.is_contiguous(memory_format=torch.channels_last)
@@ -136,7 +136,7 @@ def _chunks(groups: int, size: int, rooms: int, *tensors: Tensor) -> Iterator[tu
     for part in parts:
         if not buffers or len(part[0]) != len(buffers[0]):  # the last one may be of fewer images
             windows = (_Multiplied if side_by_side else _Added)(part[0], size)
-            buffers = [_buffer(part[0], 0) for _ in range(rooms)]
+            buffers = [_buffer(part[0], 0) for _ in range(2)]
         seen = part
         if halves:
             seen = [room[: len(x)] for room, x in zip(wide, part, strict=True)]

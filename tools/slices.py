@@ -11,6 +11,11 @@ READS = re.compile(r"\bchapter\.show\(|\bhere\.(card|measured|verdict)\b|\brecor
 BEGINS = "chapter.begin("  # names the claims of every cell to come, but what it returns holds no record
 
 
+def _parsed(code: str) -> ast.Module:
+    """A cell without what is for IPython."""
+    return ast.parse("\n".join(line for line in code.splitlines() if line[:1] not in "%!"))
+
+
 def names(code: str) -> tuple[set[str], set[str], set[str]]:
     """(names that a cell takes from before it, names that it makes, names that it only changes)."""
     taken, made, changed = set(), set(), set()
@@ -64,7 +69,7 @@ def names(code: str) -> tuple[set[str], set[str], set[str]]:
                 if isinstance(one, ast.Expr) and isinstance(one.value, ast.Call):  # a method called for its effect
                     changed.update(_root(one.value.func) - made if isinstance(one.value.func, ast.Attribute) else ())
 
-    run(ast.parse("\n".join(line for line in code.splitlines() if line[:1] not in "%!")).body)
+    run(_parsed(code).body)
     return taken, made, changed
 
 
@@ -79,8 +84,7 @@ def dependencies(codes: list[str]) -> list[set[int]]:
     makers: dict[str, set[int]] = {}
     imported, needs = {"here"}, []  # a method of a module, or of a chapter, changes nothing
     for place, code in enumerate(codes):
-        tree = ast.parse("\n".join(line for line in code.splitlines() if line[:1] not in "%!"))
-        imports = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
+        imports = [n for n in ast.walk(_parsed(code)) if isinstance(n, ast.Import | ast.ImportFrom)]
         imported |= {(alias.asname or alias.name).split(".")[0] for node in imports for alias in node.names}
         taken, made, changed = names(code)
         changed -= imported

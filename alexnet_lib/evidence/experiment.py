@@ -21,7 +21,7 @@ from ..training import Result, fit
 from . import records
 from .kernels import save_kernels
 from .metrics import final_metrics, learned_metrics, scaled_metrics
-from .plans import plans
+from .plans import plans, seeds_of
 
 
 def run(
@@ -140,7 +140,7 @@ def arms(experiment: str) -> tuple[dict[str, Arm], tuple[int, ...]]:
     model, train = merge(model, plan.get("model", {})), merge(train, plan.get("train", {}))
     named = {}
     for name, changes in plan["arms"].items():
-        seeds = tuple(changes.get("seeds", plan["seeds"]))
+        seeds = tuple(seeds_of(plan, name))
         parts = merge(model, changes.get("model", {})), merge(train, changes.get("train", {}))
         named[name] = Arm(experiment, name, *parts, seeds, test=not plan.get("selection", False))
     return named, tuple(plan["seeds"])

@@ -19,3 +19,8 @@ def plans() -> dict[str, dict]:
     with, which is measured first.
     """
     return json.loads(plans_path().read_text())
+
+
+def seeds_of(plan: dict, arm: str) -> list[int]:
+    """The seeds of an arm of an experiment: its own, or those that all its arms share."""
+    return plan["arms"][arm].get("seeds", plan["seeds"])

@@ -25,7 +25,7 @@ from ..system.processes import stop_requests
 from ..system.progress import bar
 from ..system.workers import cores
 from . import records
-from .plans import plans
+from .plans import plans, seeds_of
 
 PAUSE = 0.5  # seconds between looks at the running processes
 ON_A_GPU = 8  # runs side by side: one of these small networks alone leaves most of a card idle
@@ -69,9 +69,9 @@ def tasks(only: Sequence[str] = (), seeds: int | None = None) -> list[Task]:
         plan = every[name]
         if arm:
             one_of(f"arm of {name}", arm, plan["arms"])
-        for each, changes in plan["arms"].items():
+        for each in plan["arms"]:
             if arm in ("", each):
-                row = [Task(name, each, seed) for seed in changes.get("seeds", plan["seeds"])[:seeds]]
+                row = [Task(name, each, seed) for seed in seeds_of(plan, each)[:seeds]]
                 kind = choosing if plan.get("selection") else baselines if each == plan.get("baseline") else others
                 kind.append(row)
     ordered = [task for row in choosing + baselines for task in row]

@@ -11,7 +11,7 @@ from . import records, statistics
 from .claims import BAND, EVERY_RUN, Claim, ledger
 from .counts import QUANTITIES
 from .language import Said
-from .plans import plans
+from .plans import plans, seeds_of
 from .statistics import Estimate
 
 REPRODUCED, SAME_DIRECTION, CONTRADICTED = "reproduced", "same direction", "contradicted"
@@ -107,7 +107,7 @@ def judge(claim: Claim, found: Sequence[dict] | None = None, planned: int | None
 
 def _planned(claim: Claim) -> list[int]:
     plan = plans()[claim.experiment]
-    return [len(plan["arms"][name].get("seeds", plan["seeds"])) for name in (claim.arm, claim.control) if name]
+    return [len(seeds_of(plan, name)) for name in (claim.arm, claim.control) if name]
 
 
 def _value(rule: dict, record: dict) -> float | None:
