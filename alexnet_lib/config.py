@@ -6,9 +6,6 @@ import itertools
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from .layers import conv_out, pool_out
 from .runs_2012 import RUNS
 from .system.strict import Between, InputError, build, check, merge, one_of, path_of
@@ -251,6 +248,9 @@ def setting_of(setting: str) -> tuple[str, dict]:
 
     Raises InputError where it is of another form.
     """
+    from ruamel.yaml import YAML  # here: a machine with a card has torch and its like, and needs no settings
+    from ruamel.yaml.error import YAMLError
+
     path, given, text = setting.partition("=")
     which, _, names = path.partition(".")
     if not (given and names) or which not in ("model", "train"):

@@ -18,6 +18,7 @@ from alexnet_lib.layers import Dropout, TowerLinear, WithinMapNorm
 from alexnet_lib.optim import PaperSGD
 from alexnet_lib.system.processes import run_in_processes
 from alexnet_lib.towers import Tower
+from alexnet_lib.training import Trainer
 
 DEVICE = os.environ.get("ALEXNET_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
 ON_CARD = DEVICE != "cpu"
@@ -163,6 +164,27 @@ def test_same_bits_twice(photos10, tmp_path):
         torch.use_deterministic_algorithms(False)
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+@needs_card
+def test_steps_from_a_graph_are_those_of_fit(photos10, tmp_path):
+    """The runs of `make gpu` replay a step; dropout and the draws of crops are on."""
+    from gpu import oncard
+
+    before, runs = torch.backends.cudnn.allow_tf32, []
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        for trainer in (Trainer, oncard.CardTrainer):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("alexnet_lib.training.Trainer", trainer)
+                fields = {"epochs": 2, "bias_lr": 0.02, "schedule": "one_cycle"}
+                runs.append(trained(photos10, tmp_path / trainer.__name__, DEVICE, **fields))
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+    (plain, first), (card, second) = runs
+    assert second.first_losses == pytest.approx(first.first_losses, rel=1e-3)
+    for ours, theirs in zip(card.parameters(), plain.parameters(), strict=True):
+        assert_near(ours, theirs.cpu(), 1e-2)
 
 
 def in_a_group(group, scheme: str, device: str) -> torch.Tensor:

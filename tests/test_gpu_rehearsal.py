@@ -56,7 +56,7 @@ def test_a_part_that_hangs_is_ended_with_what_it_started(tmp_path, monkeypatch):
     hangs.chmod(0o755)
     monkeypatch.setattr(command.sys, "executable", str(hangs))
     monkeypatch.setattr(command, "GRACE", 1.0)
-    asked = argparse.Namespace(device="cuda", data="", images="", out=tmp_path)
+    asked = argparse.Namespace(device="cuda", data="", images="", out=tmp_path, side_by_side=1)
     began = time.monotonic()
     assert not command.finished("speed", 1.0, asked)
     assert time.monotonic() - began < 60
@@ -64,6 +64,25 @@ def test_a_part_that_hangs_is_ended_with_what_it_started(tmp_path, monkeypatch):
     while computes(number):
         assert time.monotonic() - began < 60
         time.sleep(0.05)
+
+
+NOT_THERE = ("ruamel", "simplejpeg", "IPython", "nbformat", "papermill", "jupyter_book", "playwright")
+
+
+def test_it_needs_no_package_that_machines_with_cards_lack():
+    """They have torch and the usual ones for science, and can fetch nothing."""
+    code = f"""
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {NOT_THERE}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Absent())
+import conftest, gpu.__main__, test_gpu
+"""
+    env = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tools'}:{ROOT / 'tests'}"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-1000:]
 
 
 def test_without_a_card_it_says_so():

@@ -91,3 +91,10 @@ def test_publishing_copies_record_and_kernels(tmp_path, monkeypatch):
     assert path == tmp_path / "results" / "e" / "a-seed3.json" and records.read(path)["metrics"] == {"x": 1.0}
     assert records.kernels_path(path).read_bytes() == b"kernels"
     assert [r["seed"] for r in records.read_experiment("e")] == [3] and records.read_experiment("none") == []
+
+
+def test_a_copy_without_git_is_told_its_commit(monkeypatch, tmp_path):
+    monkeypatch.setattr(records, "REPOSITORY", tmp_path)
+    assert records.commit() == "unknown"
+    monkeypatch.setenv("ALEXNET_COMMIT", "0123abc")
+    assert records.commit() == "0123abc"

@@ -53,6 +53,11 @@ def environment() -> dict:
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        **(
+            {"float32_convolutions": "TF32" if torch.backends.cudnn.allow_tf32 else "float32"}
+            if torch.cuda.is_available()
+            else {}
+        ),
         "processor": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -60,16 +65,18 @@ def environment() -> dict:
 
 
 def commit() -> str:
-    """The commit of the library, with "+" where tracked files differ from it; "unknown" outside a checkout."""
+    """The commit of the library, with "+" where tracked files differ from it; outside a checkout $ALEXNET_COMMIT, which a copy
+    without .git is told, else "unknown"."""
 
     def git(*words: str) -> str:
         done = subprocess.run(["git", "-C", str(REPOSITORY), *words], capture_output=True, text=True)
         return done.stdout.strip() if done.returncode == 0 else ""
 
     try:
-        return (git("rev-parse", "HEAD") or "unknown") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+        found = git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
     except OSError:  # no git on this machine
-        return "unknown"
+        found = ""
+    return found or os.environ.get("ALEXNET_COMMIT") or "unknown"
 
 
 def processor() -> str:

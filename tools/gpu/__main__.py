@@ -1,6 +1,6 @@
 """Runs on a machine with a card, with the packages that are there, and stops by itself in time.
 
-python -m gpu [--minutes 8] [--device cuda] [--data FOLDER] [--images FOLDER] [--out FOLDER] [--only PART]
+python -m gpu [--minutes 8] [--device cuda] [--data FOLDER] [--images FOLDER] [--out FOLDER] [--only PART] [--side-by-side 12]
 python -m gpu --take FOLDER
 
 Each part is a process of its own, so that one that hangs or breaks takes no other with it; it writes its record after every
@@ -39,6 +39,7 @@ def main() -> int:
     parser.add_argument("--images", default="", help="large photographs in folders by class, for paper size")
     parser.add_argument("--out", type=Path, default=None, help="by default runs/gpu")
     parser.add_argument("--only", choices=PARTS)
+    parser.add_argument("--side-by-side", type=int, default=evidence.SIDE_BY_SIDE, help="runs of the experiments at a time")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)  # in the process of that part
     parser.add_argument("--take", type=Path, metavar="FOLDER", help="bring parcels from there into results/")
     asked = parser.parse_args()
@@ -80,6 +81,7 @@ def finished(name: str, seconds: float, asked: argparse.Namespace) -> bool:
     """Whether a part ended by itself and well; whatever it started is ended with it."""
     command = [sys.executable, "-m", "gpu", "--part", name, "--minutes", str(seconds / 60), "--device", asked.device]
     command += ["--data", asked.data, "--images", asked.images, "--out", str(asked.out)]
+    command += ["--side-by-side", str(asked.side_by_side)]
     with subprocess.Popen(command, start_new_session=True) as process:
         try:
             return process.wait(seconds + GRACE) == 0

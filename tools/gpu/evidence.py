@@ -26,10 +26,13 @@ TINY = {
 def rows(asked: argparse.Namespace, deadline: float) -> Iterator[dict]:
     tiny = asked.device == "cpu"
     minutes = (deadline - time.monotonic()) / 60
-    yield from evidence(minutes, asked.device, data="photos10" if tiny else asked.data, out=asked.out, tiny=tiny)
+    options = {"data": "photos10" if tiny else asked.data, "out": asked.out, "side_by_side": asked.side_by_side}
+    yield from evidence(minutes, asked.device, tiny=tiny, **options)
 
 
-def evidence(minutes: float, device: str, *, data: str = "", out: Path | None = None, tiny: bool = False) -> Iterator[dict]:
+def evidence(
+    minutes: float, device: str, *, data: str = "", out: Path | None = None, tiny: bool = False, side_by_side: int = SIDE_BY_SIDE
+) -> Iterator[dict]:
     """Measures runs of the grid for so many minutes; a row a run, as it comes. Their records go to OUT/results/.
 
     Args:
@@ -37,6 +40,7 @@ def evidence(minutes: float, device: str, *, data: str = "", out: Path | None = 
         data: what they train on; "" takes each preset's.
         out: where records and unfinished runs go; by default runs/gpu.
         tiny: one run of seconds, to rehearse.
+        side_by_side: runs at a time, no more than there are cores.
     """
     out = out or records.runs_root() / "gpu"
     open_dataset(data or "cifar10")  # packed once, before many ask for it
@@ -44,7 +48,7 @@ def evidence(minutes: float, device: str, *, data: str = "", out: Path | None = 
     waiting, done = context.Queue(), context.Queue()
     for task in grid.missing()[: 1 if tiny else None]:
         waiting.put((task.experiment, task.arm, task.seed))
-    count = 1 if tiny else min(SIDE_BY_SIDE, os.cpu_count() or 1)
+    count = 1 if tiny else min(side_by_side, os.cpu_count() or 1)
     arguments = (waiting, done, device, data, out, TINY if tiny else None)
     started = [context.Process(target=_work, args=arguments, daemon=True) for _ in range(count)]
     deadline = time.monotonic() + 60 * minutes

@@ -17,8 +17,9 @@ WARMUP = 3  # steps before a graph is taken, as torch wants; what they change is
 
 
 def use() -> None:
-    """From here on `fit` trains in this way, in this process."""
+    """From here on `fit` trains in this way, in this process, and float32 is float32: a card would round to TF32."""
     training.Trainer = CardTrainer
+    torch.backends.cudnn.allow_tf32 = False
 
 
 class CardBatches(Batches):
