@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+import rates
 import torch
 from helpers import TINY, tiny_model
 
@@ -35,18 +36,51 @@ def test_arms_of_the_ablations_are_what_their_names_say():
     assert replace(arms["no_overlap"].model, pool=whole.pool) == whole
 
 
-def test_rates_are_the_best_of_three_on_images_held_out():
+def test_rates_are_the_best_on_images_held_out():
     """Wherever an arm's rate was chosen, by the records of its choice; an arm without them has no run that counts yet."""
-    chosen = {}
     for record in records.read_experiment("selection"):
         assert "test" not in record["data"] and not any(name.startswith("test") for name in record["metrics"])
-        name, _, rate = record["arm"].rpartition("-lr")
-        chosen.setdefault(name, {})[float(rate)] = record["metrics"]["valid_top1_error"]
-    arms, _ = experiment.arms("ablations")
-    for name in set(chosen) & set(arms):
-        errors, rate = chosen[name], arms[name].train.lr
-        if len(errors) >= 3:
-            assert min(errors, key=errors.get) == rate and min(errors) < rate < max(errors), (name, errors)
+    for (name, arm), rate in rates.choose().items():
+        if len(rates.tried()[arm]) >= 3:
+            assert experiment.arms(name)[0][arm].train.lr == rate, (name, arm, rates.tried()[arm])
+
+
+def test_what_is_chosen_is_the_arm_that_is_compared():
+    """The network of a choice is the arm's own; alpha means nothing where nothing is normalised across maps."""
+    choices = experiment.arms("selection")[0]
+    for name in rates.COMPARED:
+        for arm, compared in experiment.arms(name)[0].items():
+            for choice in (c for n, c in choices.items() if n.rpartition("-lr")[0] == arm):
+                same_alpha = choice.model.norm.kind in ("none", "batch")
+                norm = replace(choice.model.norm, alpha=compared.model.norm.alpha) if same_alpha else choice.model.norm
+                assert replace(choice.model, norm=norm) == compared.model, choice.name
+
+
+def test_rates_are_written_where_the_best_lies_inside(monkeypatch, tmp_path, capsys):
+    choices = {f"{arm}-lr{rate}": {} for arm in ("a", "b") for rate in (0.1, 0.2, 0.4)}
+    arms = {"a": {"model": {"towers": 1}}, "b": {"train": {"lr": 0.4}}}
+    every = {"ablations": {"preset": "quick", "seeds": [1], "arms": arms}}
+    every |= {"selection": every["ablations"] | {"arms": choices}}
+    every |= {name: every["ablations"] | {"arms": {}} for name in rates.COMPARED[1:]}
+    (tmp_path / "plans.json").write_text(rates.text_of(every))
+    assert json.loads((tmp_path / "plans.json").read_text()) == every
+    monkeypatch.setenv("ALEXNET_EXPERIMENTS", str(tmp_path / "plans.json"))
+    monkeypatch.setenv("ALEXNET_RESULTS", str(tmp_path / "results"))
+    for arm, errors in (("a", (50.0, 40.0, 45.0)), ("b", (50.0, 45.0, 40.0))):
+        for rate, error in zip((0.1, 0.2, 0.4), errors, strict=True):
+            record = {"experiment": "selection", "arm": f"{arm}-lr{rate}", "seed": 1, "metrics": {"valid_top1_error": error}}
+            records.write(record, records.results_path(record))
+    assert rates.main() == 1
+    written = json.loads((tmp_path / "plans.json").read_text())["ablations"]["arms"]
+    assert written == {"a": {"model": {"towers": 1}, "train": {"lr": 0.2}}, "b": {"train": {"lr": 0.4}}}
+    said = capsys.readouterr()
+    assert (
+        "ablations/a: 0.01 becomes 0.2" in said.out.replace("0.05", "0.01") and "edge" in said.err and "ablations/b" in said.err
+    )
+
+
+def test_the_plans_are_written_as_they_are_read():
+    assert rates.text_of(plans.plans()) == plans.plans_path().read_text()
 
 
 TRY = {"model": [TINY], "train": [{"epochs": 1, "limit": 100, "batch_size": 20}]}

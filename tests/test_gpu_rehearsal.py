@@ -56,7 +56,7 @@ def test_a_part_that_hangs_is_ended_with_what_it_started(tmp_path, monkeypatch):
     hangs.chmod(0o755)
     monkeypatch.setattr(command.sys, "executable", str(hangs))
     monkeypatch.setattr(command, "GRACE", 1.0)
-    asked = argparse.Namespace(device="cuda", data="", images="", out=tmp_path, side_by_side=1)
+    asked = argparse.Namespace(device="cuda", data="", images="", out=tmp_path, side_by_side=1, runs=None)
     began = time.monotonic()
     assert not command.finished("speed", 1.0, asked)
     assert time.monotonic() - began < 60
@@ -116,6 +116,17 @@ def test_the_grid_is_listed_for_job_arrays():
     done = subprocess.run([sys.executable, "-m", "gpu.grid"], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
     expected = [(task.experiment, task.arm, str(task.seed)) for task in grid.missing()]
     assert [tuple(line.split()) for line in done.stdout.splitlines()] == expected
+
+
+def test_runs_are_taken_in_the_order_of_a_file(tmp_path):
+    some = grid.missing()[2::-1]
+    path = tmp_path / "runs.txt"
+    path.write_text("".join(f"{task.experiment} {task.arm} {task.seed}\n" for task in some))
+    assert grid.read(path) == some
+    for line in ("ablations wole 21", "ablations whole 20", "ablations whole", "ablations whole x"):
+        path.write_text(line)
+        with pytest.raises(InputError, match="is no planned EXPERIMENT ARM SEED"):
+            grid.read(path)
 
 
 @pytest.fixture

@@ -74,7 +74,8 @@ def run(
     record["colour_selectivity"] = introspection.selectivity_by_tower(net)
     path = run_dir / "record.json"
     if first:
-        save_kernels(net, records.kernels_path(path))
+        if net.config.conv1.size < net.config.image_size:  # else it is a hidden layer by another name, and as large
+            save_kernels(net, records.kernels_path(path))
         if sets["test"] is not None:
             record["outcomes"] = records.outcomes(seen["test"]["ten"], sets["test"].labels)
             records.save_probabilities(seen["test"]["ten"].half(), path)

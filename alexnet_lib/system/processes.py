@@ -141,9 +141,10 @@ def run_in_processes(
         os._exit(UNGUARDED)
     with tempfile.TemporaryDirectory(prefix="alexnet-", ignore_cleanup_errors=True) as folder, _launcher_kept_quiet():
         torch.save((function, args), Path(folder, "call"))
+        patience = {"shutdown_timeout": 60} if "shutdown_timeout" in LaunchConfig.__dataclass_fields__ else {}  # torch 2.12 on
         config = LaunchConfig(
             1, 1, processes, run_id=Path(folder).name, rdzv_backend="c10d", rdzv_endpoint="localhost:0", local_addr="localhost",
-            max_restarts=restarts, monitor_interval=0.05, logs_specs=DefaultLogsSpecs(folder), shutdown_timeout=60,
+            max_restarts=restarts, monitor_interval=0.05, logs_specs=DefaultLogsSpecs(folder), **patience,
         )  # fmt: skip
         facts = folder, timeout, backend, max(1, torch.get_num_threads() // processes), follow
         try:

@@ -1,6 +1,6 @@
 """Runs on a machine with a card, with the packages that are there, and stops by itself in time.
 
-python -m gpu [--minutes 8] [--device cuda] [--data FOLDER] [--images FOLDER] [--out FOLDER] [--only PART] [--side-by-side 12]
+python -m gpu [--minutes 8] [--device cuda] [--data FOLDER] [--images FOLDER] [--out FOLDER] [--only PART] [--side-by-side 12] [--runs FILE]
 python -m gpu --take FOLDER
 
 Each part is a process of its own, so that one that hangs or breaks takes no other with it; it writes its record after every
@@ -23,7 +23,7 @@ import torch
 from alexnet_lib.config import InputError
 from alexnet_lib.evidence import records
 
-from . import checks, evidence, parcels, speed, start
+from . import checks, evidence, grid, parcels, speed, start
 
 PARTS = {"checks": checks.rows, "speed": speed.rows, "evidence": evidence.rows, "start": start.rows}
 SHARES = {"checks": 0.19, "speed": 0.27, "start": 0.22}  # of the time; evidence has what is left
@@ -40,6 +40,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=None, help="by default runs/gpu")
     parser.add_argument("--only", choices=PARTS)
     parser.add_argument("--side-by-side", type=int, default=evidence.SIDE_BY_SIDE, help="runs of the experiments at a time")
+    parser.add_argument("--runs", type=Path, help="the runs to measure in this order, as python -m gpu.grid lists them")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)  # in the process of that part
     parser.add_argument("--take", type=Path, metavar="FOLDER", help="bring parcels from there into results/")
     asked = parser.parse_args()
@@ -47,6 +48,8 @@ def main() -> int:
         if asked.take:
             print("\n".join(f"taken: {path}" for path in parcels.take(asked.take)))
             return 0
+        if asked.runs:
+            grid.read(asked.runs)  # a slip is said before the card is used
         asked.out = (asked.out or records.runs_root() / "gpu").resolve()
         if asked.part:
             run_part(asked)
@@ -81,7 +84,7 @@ def finished(name: str, seconds: float, asked: argparse.Namespace) -> bool:
     """Whether a part ended by itself and well; whatever it started is ended with it."""
     command = [sys.executable, "-m", "gpu", "--part", name, "--minutes", str(seconds / 60), "--device", asked.device]
     command += ["--data", asked.data, "--images", asked.images, "--out", str(asked.out)]
-    command += ["--side-by-side", str(asked.side_by_side)]
+    command += ["--side-by-side", str(asked.side_by_side), *(["--runs", str(asked.runs.resolve())] if asked.runs else [])]
     with subprocess.Popen(command, start_new_session=True) as process:
         try:
             return process.wait(seconds + GRACE) == 0

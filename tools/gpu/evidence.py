@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 from alexnet_lib import open_dataset
-from alexnet_lib.config import InputError
 from alexnet_lib.evidence import records
+from alexnet_lib.evidence.runner import Task
 
 from . import grid, oncard
 
@@ -27,16 +27,19 @@ def rows(asked: argparse.Namespace, deadline: float) -> Iterator[dict]:
     tiny = asked.device == "cpu"
     minutes = (deadline - time.monotonic()) / 60
     options = {"data": "photos10" if tiny else asked.data, "out": asked.out, "side_by_side": asked.side_by_side}
+    options["runs"] = grid.read(asked.runs) if asked.runs else grid.missing()
     yield from evidence(minutes, asked.device, tiny=tiny, **options)
 
 
 def evidence(
-    minutes: float, device: str, *, data: str = "", out: Path | None = None, tiny: bool = False, side_by_side: int = SIDE_BY_SIDE
-) -> Iterator[dict]:
-    """Measures runs of the grid for so many minutes; a row a run, as it comes. Their records go to OUT/results/.
+    minutes: float, device: str, *, runs: list[Task], data: str = "", out: Path | None = None, tiny: bool = False,
+    side_by_side: int = SIDE_BY_SIDE,
+) -> Iterator[dict]:  # fmt: skip
+    """Measures runs for so many minutes; a row a run, as it comes. Their records go to OUT/results/.
 
     Args:
         device: of all runs.
+        runs: in this order.
         data: what they train on; "" takes each preset's.
         out: where records and unfinished runs go; by default runs/gpu.
         tiny: one run of seconds, to rehearse.
@@ -46,7 +49,7 @@ def evidence(
     open_dataset(data or "cifar10")  # packed once, before many ask for it
     context = multiprocessing.get_context("spawn")
     waiting, done = context.Queue(), context.Queue()
-    for task in grid.missing()[: 1 if tiny else None]:
+    for task in runs[: 1 if tiny else None]:
         waiting.put((task.experiment, task.arm, task.seed))
     count = 1 if tiny else min(side_by_side, os.cpu_count() or 1)
     arguments = (waiting, done, device, data, out, TINY if tiny else None)
@@ -95,5 +98,5 @@ def _work(waiting, done, device: str, data: str, out: Path, changes: dict | None
                 shown = record["metrics"].get("test_top1_error", record["metrics"].get("valid_top1_error"))
                 why = "" if shown is None else f"error {shown:.2f} %"
                 done.put({"what": what, "how": "done", "why": why, "seconds": time.perf_counter() - began})
-        except (InputError, RuntimeError) as error:  # the others go on
-            done.put({"what": what, "how": "failed", "why": str(error).splitlines()[0][:200]})
+        except Exception as error:  # whatever it is, the others go on
+            done.put({"what": what, "how": "failed", "why": (str(error) or repr(error)).splitlines()[0][:200]})

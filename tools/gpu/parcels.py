@@ -9,13 +9,13 @@ from pathlib import Path, PurePosixPath
 from alexnet_lib.config import InputError
 from alexnet_lib.evidence import records
 
-MOST, BYTES = 8, 16 * 2**20  # files, and bytes of each
+MOST, BYTES = 8, 15 * 2**20  # files, and bytes of each
 SUMS = "SHA256SUMS"
 LINE, ENDS = 300, 12_288  # bytes of a name and its checksum, at most; of what an archive adds at its ends
 
 
 def pack(folder: Path, dest: Path) -> list[Path]:
-    """Writes the files below `folder` to at most eight archives of at most 16 MiB: records first, then what lies beside them.
+    """Writes the files below `folder` to at most eight archives of at most 15 MiB: records first, then what lies beside them.
 
     Raises InputError where they do not fit, with the names of those that were left out; the archives are written before.
     """
