@@ -13,7 +13,7 @@ from alexnet_lib.config import InputError
 from alexnet_lib.evidence import experiment, plans, records
 from alexnet_lib.system.files import whole
 
-COMPARED = ("ablations", "dropout_speed", "fully_connected")  # the experiments whose arms have a choice
+COMPARED = ("ablations", "ablations_cpu", "dropout_speed", "fully_connected")  # the experiments whose arms have a choice
 
 
 def tried() -> dict[str, dict[float, float]]:
