@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from alexnet_lib import AlexNet, InputError, ModelConfig
 from alexnet_lib.book.side_by_side import train_steps
 from alexnet_lib.evaluation import predict
-from alexnet_lib.exchange import bytes_sent
+from alexnet_lib.exchange import Link, bytes_sent
 from alexnet_lib.layers import Dropout
 from alexnet_lib.optim import PaperSGD, Rates
 from alexnet_lib.summary import training_memory
@@ -243,6 +243,20 @@ def test_towers_are_the_ranks_of_their_group():
         assert sum(s.get((layer, "forward"), 0) for s in sent) == sum(s.get((layer, "backward"), 0) for s in sent) == total
     alone, same = found[0]["alone"], train_steps(None, ModelConfig.preset("small", towers=1), *batch(SMALL, 4, torch.float32))
     assert torch.equal(alone["logits"], same["logits"]) and not alone["steps"][0]["messages"]
+
+
+def by_host(group) -> dict[str, dict]:
+    Link._goes_by_host = lambda link, x: True  # as if the maps lay on a card
+    return three_steps(Tower(DROPPED, group, seed=1).double(), *batch(DROPPED, 8, torch.float64))
+
+
+def test_what_goes_by_the_host_arrives():
+    """gloo cannot send from a card: seen on one, a "Bad address"."""
+    found = run_in_processes(by_host)
+    whole = three_steps(AlexNet(DROPPED, seed=1).double(), *batch(DROPPED, 8, torch.float64))
+    for what in whole:
+        joined = join_states([f[what] for f in found])
+        assert all(distance(joined[name], right) < 1e-9 for name, right in whole[what].items())
 
 
 # A process that dies, fails or hangs.
