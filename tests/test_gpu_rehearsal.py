@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from gpu import __main__ as command
-from gpu import grid, oncard, parcels
+from gpu import evidence, grid, oncard, parcels
 from helpers import ROOT, tiny_model, tiny_training
 
 from alexnet_lib import AlexNet, InputError
@@ -116,6 +116,23 @@ def test_the_grid_is_listed_for_job_arrays():
     done = subprocess.run([sys.executable, "-m", "gpu.grid"], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
     expected = [(task.experiment, task.arm, str(task.seed)) for task in grid.missing()]
     assert [tuple(line.split()) for line in done.stdout.splitlines()] == expected
+
+
+def test_runs_share_a_card_through_the_drivers_service(tmp_path, monkeypatch):
+    """Its own, in a folder of its own, and it is told to quit."""
+    control, said = tmp_path / "nvidia-cuda-mps-control", tmp_path / "said"
+    control.write_text(f'#!/bin/sh\necho "$CUDA_MPS_PIPE_DIRECTORY $@ $(test "$1" || cat)" >> {said}\n')
+    control.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with evidence.side_by_side_on_the_card():
+        folder = os.environ["CUDA_MPS_PIPE_DIRECTORY"]
+        assert Path(folder).is_dir()
+    assert [line.split() for line in said.read_text().splitlines()] == [[folder, "-d"], [folder, "quit"]]
+    assert "CUDA_MPS_PIPE_DIRECTORY" not in os.environ and not Path(folder).exists()
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", "/somebodys")
+    with evidence.side_by_side_on_the_card():
+        assert os.environ["CUDA_MPS_PIPE_DIRECTORY"] == "/somebodys"
+    assert len(said.read_text().splitlines()) == 2
 
 
 def test_runs_are_taken_in_the_order_of_a_file(tmp_path):

@@ -2,9 +2,11 @@
 
 import os
 import sys
+from types import SimpleNamespace
 
 import pdf
 import pytest
+from helpers import ROOT
 
 pytestmark = pytest.mark.skipif(
     not pdf.browser() and "REQUIRE_BROWSER" not in os.environ, reason="chromium is not installed; .ci/run requires it"
@@ -30,3 +32,13 @@ def test_the_same_page_gives_the_same_bytes_with_outline_and_links(tmp_path, mon
 def test_what_is_missing_is_said_in_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["pdf.py", str(tmp_path / "none.html"), str(tmp_path / "a.pdf")])
     assert pdf.main() == 1 and capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_book_on_one_page_knows_the_nodes_of_every_extension():
+    """As Sphinx looks for them: by the builder's name, and by its format only where nothing has that name."""
+    sys.path.append(str(ROOT / "book" / "_ext"))
+    import page
+
+    said = {"html": {"note": ("a", "b"), "exercise": ("c", "d")}, "singlehtml": {"exercise": ("e", "f")}}
+    page.one_page_as_many(SimpleNamespace(registry=SimpleNamespace(translation_handlers=said)))
+    assert said["singlehtml"] == {"note": ("a", "b"), "exercise": ("e", "f")} and said["html"]["exercise"] == ("c", "d")

@@ -11,7 +11,7 @@ import pytest
 from helpers import ROOT, TINY
 
 from alexnet_lib import InputError
-from alexnet_lib.evidence import records, runner
+from alexnet_lib.evidence import experiment, records, runner
 
 QUICK = {"epochs": 1, "limit": 40, "batch_size": 20, "holdout": 0}
 
@@ -49,6 +49,20 @@ def test_the_real_plans_begin_with_what_chooses_and_the_baseline():
     kinds = [task.experiment for task in every]
     first = kinds.index("ablations")
     assert set(kinds[:first]) == {"selection"} and {task.arm for task in every[first : first + 10]} == {"whole"}
+
+
+def test_a_run_of_another_kind_of_device_is_not_put_beside_the_others(few, capsys):
+    """The baseline of an experiment was measured on a card: a processor's run would be compared with nothing."""
+    facts = {"experiment": "tiny", "arm": "b", "seed": 1, "metrics": {}, "environment": {"device": "NVIDIA H200"}}
+    records.write(facts, records.results_path(facts))
+    chosen = facts | {"experiment": "choice", "seed": 8, "arm": "d"}
+    records.write(chosen, records.results_path(chosen))
+    assert names(runner.wanted(runner.tasks(), "cpu")) == ["choice/d9", "other/c5", "other/c6", "other/c7"]
+    assert "left out, 3 runs: the records of tiny are of a GPU" in capsys.readouterr().err
+    assert len(runner.wanted(runner.tasks(), "GPU")) == 7
+    with pytest.raises(InputError, match="are of a GPU"):
+        list(experiment.measure("tiny", ["a"], [1], record=True, device="cpu"))
+    assert len(list(experiment.measure("tiny", ["a"], [1], device="cpu"))) == 1  # a try is nobody's evidence
 
 
 PROGRAM = [sys.executable, "-m", "alexnet_lib", "experiments", "--only", "tiny", "--jobs", "2", "--device", "cpu"]

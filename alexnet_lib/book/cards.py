@@ -102,8 +102,9 @@ def details(claim: Claim, verdict: Verdict, say: Language = ENGLISH) -> list[str
     if verdict.reason:
         lines.append(say(verdict.reason))
     if verdict.word == verdicts.UNDECIDED and verdict.more:
-        lines.append(say("about {more} more seeds an arm would settle it", more=verdict.more))
-    return lines
+        seeds = "about {more} more seeds an arm would settle it" if verdict.more > 1 else "another seed an arm might settle it"
+        lines.append(say(seeds, more=verdict.more))
+    return [*lines, claim.remark] if claim.remark and verdict.word != verdicts.NOT_YET else lines
 
 
 def measured(claim: Claim, verdict: Verdict, say: Language = ENGLISH) -> str:

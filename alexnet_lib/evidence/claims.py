@@ -26,7 +26,7 @@ LEDGER = Path(__file__).with_name("claims.json")
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of the paper; `recorded` is what the authors' own log has.
+    """One claim of the paper; `recorded` is what the authors' own log has, `remark` what may explain the outcome.
 
     Records of `experiment` count where they are of `arm` or `control`. With a control the effect is the difference of
     the two arms; without one it is measured inside each run. `rule_in_words` says how the verdict is reached.
@@ -43,6 +43,7 @@ class Claim:
     experiment: str | None = None
     arm: str | None = None
     control: str | None = None
+    remark: str = ""  # written after the runs, unlike the rule
     command: str = ""
 
     def __post_init__(self):

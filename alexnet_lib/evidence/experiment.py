@@ -170,8 +170,8 @@ def measure(
         record: write the records to results/ too.
 
     Raises:
-        InputError: an experiment or arm that does not exist, a changed one that is to be recorded, or a record of the
-            same name that was measured in another way.
+        InputError: an experiment or arm that does not exist, a changed one that is to be recorded, a record of the same
+            name that was measured in another way, or others of another kind of device.
     """
     named, _ = arms(experiment)
     for name in names:
@@ -180,6 +180,7 @@ def measure(
     if record and any(changes.values()):
         raise InputError("--record writes what experiments.json says: do without --set, or without --record")
     chosen = [named[name] for name in names or named]
+    kind = "cpu" if pick_device(device) == "cpu" else "GPU"
     turns = [(arm, seed) for seed in seeds or sorted({s for arm in chosen for s in arm.seeds}) for arm in chosen]
     for arm, seed in turns:
         if not seeds and seed not in arm.seeds:
@@ -190,6 +191,8 @@ def measure(
         if record and is_recorded(arm, model, train):
             yield arm, seed, None
             continue
+        if record and arm.test and (why := records.of_another_kind(experiment, kind)):
+            raise InputError(f"{why}: choose another --device, or set ALEXNET_RESULTS to a folder of yours")
         run_dir = records.runs_root() / experiment / f"{arm.name}-seed{seed}"
         done, path = run(model, train, run_dir, experiment=experiment, arm=arm.name, device=device, test=arm.test)
         if record and rank_and_world()[0] == 0:

@@ -59,7 +59,7 @@ class Language:
             raise InputError(f"claims_{self.code}.json has no {claim.id!r}")
         its = self.claims[claim.id]
         recorded = claim.recorded and claim.recorded | {"value": its["recorded"]}
-        return replace(claim, claim=its["claim"], paper=its["paper"], recorded=recorded)
+        return replace(claim, claim=its["claim"], paper=its["paper"], recorded=recorded, remark=its.get("remark", ""))
 
 
 ENGLISH = Language()
@@ -77,4 +77,4 @@ def checksum(text: str) -> str:
 
 def sentences(claim) -> str:
     """All that a translation of a Claim says in other words."""
-    return "\n".join([claim.claim, claim.paper, *([claim.recorded["value"]] if claim.recorded else [])])
+    return "\n".join(filter(None, [claim.claim, claim.paper, claim.recorded and claim.recorded["value"], claim.remark]))

@@ -64,6 +64,19 @@ def environment() -> dict:
     }
 
 
+def device_kind(record: dict) -> str:
+    """What a record's run took place on, "cpu" or "GPU": only runs of one kind are compared."""
+    return "cpu" if record["environment"]["device"] == "cpu" else "GPU"
+
+
+def of_another_kind(experiment: str, kind: str) -> str:
+    """Why a run on this kind of device may not be added to an experiment's records; "" where it may."""
+    others = {device_kind(r) for r in read_experiment(experiment) if "environment" in r} - {kind}
+    return (
+        f"the records of {experiment} are of a {' and a '.join(others)}, beside which none of a {kind} counts" if others else ""
+    )
+
+
 def commit() -> str:
     """The commit of the library, with "+" where tracked files differ from it; outside a checkout $ALEXNET_COMMIT, which a copy
     without .git is told, else "unknown"."""

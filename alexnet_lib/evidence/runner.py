@@ -107,8 +107,8 @@ def run_all(
     Raises:
         KeyboardInterrupt: after Ctrl-C or SIGTERM, when what ran has written its checkpoints.
     """
-    waiting = [task for task in every if not task.record.exists()]
     on_cpu = device == "cpu" or not _has_gpu()
+    waiting = wanted(every, "cpu" if on_cpu else "GPU")
     jobs = jobs or (cores() if on_cpu else ON_A_GPU)
     deadline = time.monotonic() + 3600 * hours if hours else float("inf")
     running: dict[Task, subprocess.Popen] = {}
@@ -136,6 +136,18 @@ def run_all(
     if stop.is_set():
         raise KeyboardInterrupt
     return ended
+
+
+def wanted(every: Sequence[Task], kind: str) -> list[Task]:
+    """The runs without a record, but for those whose like were measured on another kind of device; these are named."""
+    choosing = {name for name, plan in plans().items() if plan.get("selection")}
+    missing = [task for task in every if not task.record.exists()]
+    for name in dict.fromkeys(task.experiment for task in missing):
+        own = [task for task in missing if task.experiment == name]
+        if name not in choosing and (why := records.of_another_kind(name, kind)):
+            print(f"left out, {len(own)} runs: {why}", file=sys.stderr)
+            missing = [task for task in missing if task.experiment != name]
+    return missing
 
 
 def _has_gpu() -> bool:

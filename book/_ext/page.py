@@ -12,6 +12,14 @@ def leave_out(app, config) -> None:
     app.registry.css_files[:] = [sheet for sheet in app.registry.css_files if "thebe" not in sheet[0]]
 
 
+def one_page_as_many(app) -> None:
+    """Lets the book on one page, of which the PDF is made, draw its nodes as the pages do: where an extension says how for
+    singlehtml, as that of the exercises does, Sphinx forgets what all others have said for HTML."""
+    said = app.registry.translation_handlers
+    if "singlehtml" in said:
+        said["singlehtml"] = said.get("html", {}) | said["singlehtml"]
+
+
 def drop_roles(app, page, template, context, doctree) -> None:
     """Takes the roles off a bibliography: docutils gives its entries one that a list may not hold."""
     if "body" in context:
@@ -20,5 +28,6 @@ def drop_roles(app, page, template, context, doctree) -> None:
 
 def setup(app) -> dict:
     app.connect("config-inited", leave_out)
+    app.connect("builder-inited", one_page_as_many)
     app.connect("html-page-context", drop_roles)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

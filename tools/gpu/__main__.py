@@ -4,7 +4,7 @@ python -m gpu [--minutes 8] [--device cuda] [--data FOLDER] [--images FOLDER] [-
 python -m gpu --take FOLDER
 
 Each part is a process of its own, so that one that hangs or breaks takes no other with it; it writes its record after every
-row. At the end a table, and OUT/parcels/: at most eight files of 16 MiB. `--take` brings such files into results/, checked.
+row. At the end a table, and OUT/parcels/: at most eight files of 15 MiB. `--take` brings such files into results/, checked.
 With --device cpu all of it is rehearsed on tiny sizes.
 """
 

@@ -3,12 +3,14 @@ arrays."""
 
 from pathlib import Path
 
+import torch
+
 from alexnet_lib.config import InputError
-from alexnet_lib.evidence.runner import Task, tasks
+from alexnet_lib.evidence.runner import Task, tasks, wanted
 
 
 def missing() -> list[Task]:
-    return [task for task in tasks() if not task.record.exists()]
+    return wanted(tasks(), "GPU" if torch.cuda.is_available() else "cpu")
 
 
 def read(path: Path) -> list[Task]:
