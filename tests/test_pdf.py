@@ -29,6 +29,21 @@ def test_the_same_page_gives_the_same_bytes_with_outline_and_links(tmp_path, mon
     assert b"/Outlines" in first and b"/Link" in first and b"D:20231114221320" in first
 
 
+def test_a_page_below_its_files_is_printed_beside_them(tmp_path, monkeypatch, capsys):
+    """As Sphinx leaves the whole book: book/intro.html, whose links are those of a page one folder up."""
+    (tmp_path / "_static").mkdir()
+    (tmp_path / "_static" / "a.js").write_text("document.title = 'found'")
+    (tmp_path / "book").mkdir()
+    page = tmp_path / "book" / "intro.html"
+    page.write_text('<!doctype html><title>t</title><script src="_static/a.js"></script><script src="../_static/a.js"></script>')
+    moved = pdf.beside_its_files(page)
+    assert moved.parent == tmp_path and "../_static" not in moved.read_text() and pdf.beside_its_files(moved) == moved
+    monkeypatch.setattr(sys, "argv", ["pdf.py", str(page), str(tmp_path / "a.pdf")])
+    assert pdf.main() == 0 and b"found" in (tmp_path / "a.pdf").read_bytes()
+    (tmp_path / "_static" / "a.js").unlink()
+    assert pdf.main() == 1 and "lacks 2 of its files" in capsys.readouterr().err
+
+
 def test_what_is_missing_is_said_in_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["pdf.py", str(tmp_path / "none.html"), str(tmp_path / "a.pdf")])
     assert pdf.main() == 1 and capsys.readouterr().err.count("\n") == 1

@@ -30,6 +30,16 @@ def browser() -> str | None:
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
+def beside_its_files(page: Path) -> Path:
+    """The page in the folder that holds _static: Sphinx writes the links of its one page as if it lay there, wherever it lies."""
+    root = next((folder for folder in page.parents if (folder / "_static").is_dir()), page.parent)
+    if root == page.parent:
+        return page
+    moved = root / f"{page.stem}-whole.html"
+    moved.write_text(page.read_text(encoding="utf-8").replace('"../_static/', '"_static/'), encoding="utf-8")
+    return moved
+
+
 def dated(pdf: bytes, epoch: int) -> bytes:
     """The file with its dates set, so that the same book gives the same bytes."""
     date = time.strftime("D:%Y%m%d%H%M%S+00'00'", time.gmtime(epoch)).encode()
@@ -50,7 +60,12 @@ def main() -> int:
         tab = context.new_page()
         tab.set_default_timeout(1_200_000)
         tab.emulate_media(media="print")
-        tab.goto(page.resolve().as_uri())
+        absent: list[str] = []
+        tab.on("requestfailed", lambda request: absent.append(request.url))
+        tab.goto(beside_its_files(page.resolve()).as_uri())
+        if absent:
+            print(f"error: the page lacks {len(absent)} of its files, such as {absent[0]}", file=sys.stderr)
+            return 1
         tab.evaluate(READY)
         pdf = tab.pdf(prefer_css_page_size=True, print_background=True, outline=True, tagged=True, display_header_footer=True,
                       header_template="<span></span>", footer_template=FOOTER)  # fmt: skip
