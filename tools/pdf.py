@@ -14,6 +14,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
+SEARCH = "searchindex.js"  # of a book on one page there is none
 FOOTER = '<div style="font-size: 7pt; width: 100%; text-align: center"><span class="pageNumber"></span></div>'
 # One page after another: every picture loaded, every fold open, mathematics drawn.
 READY = """async () => {
@@ -61,7 +62,7 @@ def main() -> int:
         tab.set_default_timeout(1_200_000)
         tab.emulate_media(media="print")
         absent: list[str] = []
-        tab.on("requestfailed", lambda request: absent.append(request.url))
+        tab.on("requestfailed", lambda request: absent.append(request.url) if SEARCH not in request.url else None)
         tab.goto(beside_its_files(page.resolve()).as_uri())
         if absent:
             print(f"error: the page lacks {len(absent)} of its files, such as {absent[0]}", file=sys.stderr)
