@@ -288,4 +288,4 @@ def test_seeds_planned_are_those_of_the_arms():
 
 def test_what_the_source_of_a_verdict_says():
     verdict = pair("lrn", shifted(-1.4), BASE)
-    assert verdict.source == "set-a, set-b, cpu, 0.0 h of training" and records.results_root().name == "results"
+    assert verdict.source == "set-a, set-b, cpu, 0 min of training" and records.results_root().name == "results"

@@ -243,8 +243,9 @@ def _source(found: Sequence[dict]) -> str:
         return ""
     data = sorted({part["name"] for r in found for part in r["data"].values()}) if all("data" in r for r in found) else []
     places = sorted({r["environment"]["device"] for r in found if "environment" in r})
-    hours = sum(r.get("training_seconds", 0) for r in found) / 3600
-    return Said("{where}{hours:.1f} h of training", where="".join(f"{name}, " for name in (*data, *places)), hours=hours)
+    minutes = sum(r.get("training_seconds", 0) for r in found) / 60
+    time = Said("{hours:.1f} h", hours=minutes / 60) if minutes >= 60 else Said("{minutes:.0f} min", minutes=minutes)
+    return Said("{where}{time} of training", where="".join(f"{name}, " for name in (*data, *places)), time=time)
 
 
 def verdicts() -> dict[str, Verdict]:
