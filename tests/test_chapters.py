@@ -59,6 +59,16 @@ def test_a_new_record_makes_those_chapters_stale_that_read_it(tmp_path, monkeypa
     assert "01_relu" in changed and "04_overlapping_pooling" not in changed
 
 
+def test_a_changed_claim_makes_those_chapters_stale_that_name_it_or_all(tmp_path, monkeypatch):
+    claims = json.loads(current.LEDGER.read_text())
+    next(claim for claim in claims if claim["id"] == "overlap")["remark"] = "another"
+    (tmp_path / "claims.json").write_text(json.dumps(claims))
+    before = {path: current.digest(json.loads(path.read_text())) for path in CHAPTERS}
+    monkeypatch.setattr(current, "LEDGER", tmp_path / "claims.json")
+    changed = {path.stem for path in CHAPTERS if before[path] != current.digest(json.loads(path.read_text()))}
+    assert {"04_overlapping_pooling", "12_the_2012_code"} <= changed and "01_relu" not in changed
+
+
 @each_chapter
 def test_exercises_have_solutions_that_assert(path):
     text = prose(path)

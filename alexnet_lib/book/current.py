@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..evidence import records
 from ..evidence.claims import LEDGER, ledger
-from ..evidence.plans import plans, plans_path
+from ..evidence.plans import plans
 
 NOTEBOOKS = records.REPOSITORY / "notebooks"
 KEY = "records"  # in a notebook's metadata: what its outputs were made from
@@ -25,10 +25,16 @@ def experiments(code: str) -> set[str]:
 
 
 def digest(notebook: dict) -> str:
-    """SHA-256 of all that a notebook's outputs owe to the evidence: the records it reads, the ledger and the plans."""
+    """SHA-256 of all that a notebook's outputs owe to the evidence: the records it reads, and the claims and plans that it
+    names, or all of them where its code asks for the ledger or for every verdict."""
     code = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
-    total = hashlib.sha256(LEDGER.read_bytes() + plans_path().read_bytes())
-    for name in sorted(experiments(code)):
+    read, claims, planned = experiments(code), json.loads(LEDGER.read_text()), plans()
+    if not re.search(r"\b(ledger|verdicts)\b", code):
+        words = set(re.findall(r"""["'](\w[\w-]*)["']""", code))
+        claims = [claim for claim in claims if claim["id"] in words]
+        planned = {name: plan for name, plan in planned.items() if name in read}
+    total = hashlib.sha256(json.dumps([claims, planned]).encode())
+    for name in sorted(read):
         for path in sorted((records.results_root() / name).glob("*.json")):
             total.update(f"{name}/{path.name}".encode() + path.read_bytes())
     return total.hexdigest()
