@@ -40,9 +40,10 @@ def test_rates_are_the_best_on_images_held_out():
     """Wherever an arm's rate was chosen, by the records of its choice; an arm without them has no run that counts yet."""
     for record in records.read_experiment("selection"):
         assert "test" not in record["data"] and not any(name.startswith("test") for name in record["metrics"])
+    tried = rates.tried()
     for (name, arm), rate in rates.choose().items():
-        if len(rates.tried()[arm]) >= 3:
-            assert experiment.arms(name)[0][arm].train.lr == rate, (name, arm, rates.tried()[arm])
+        if len(tried[arm]) >= 3:
+            assert experiment.arms(name)[0][arm].train.lr == rate, (name, arm, tried[arm])
 
 
 def test_what_is_chosen_is_the_arm_that_is_compared():
@@ -70,13 +71,12 @@ def test_rates_are_written_where_the_best_lies_inside(monkeypatch, tmp_path, cap
         for rate, error in zip((0.1, 0.2, 0.4), errors, strict=True):
             record = {"experiment": "selection", "arm": f"{arm}-lr{rate}", "seed": 1, "metrics": {"valid_top1_error": error}}
             records.write(record, records.results_path(record))
+    before = experiment.arms("ablations")[0]["a"].train.lr
     assert rates.main() == 1
     written = json.loads((tmp_path / "plans.json").read_text())["ablations"]["arms"]
     assert written == {"a": {"model": {"towers": 1}, "train": {"lr": 0.2}}, "b": {"train": {"lr": 0.4}}}
     said = capsys.readouterr()
-    assert (
-        "ablations/a: 0.01 becomes 0.2" in said.out.replace("0.05", "0.01") and "edge" in said.err and "ablations/b" in said.err
-    )
+    assert said.out == f"ablations/a: {before:g} becomes 0.2\n" and "edge" in said.err and "ablations/b" in said.err
 
 
 def test_the_plans_are_written_as_they_are_read():

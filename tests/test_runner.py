@@ -59,7 +59,7 @@ def test_a_run_of_another_kind_of_device_is_not_put_beside_the_others(few, capsy
     records.write(chosen, records.results_path(chosen))
     assert names(runner.wanted(runner.tasks(), "cpu")) == ["choice/d9", "other/c5", "other/c6", "other/c7"]
     assert "left out, 3 runs: the records of tiny are of a GPU" in capsys.readouterr().err
-    assert len(runner.wanted(runner.tasks(), "GPU")) == 7
+    assert len(runner.wanted(runner.tasks(), "cuda")) == 7
     with pytest.raises(InputError, match="are of a GPU"):
         list(experiment.measure("tiny", ["a"], [1], record=True, device="cpu"))
     assert len(list(experiment.measure("tiny", ["a"], [1], device="cpu"))) == 1  # a try is nobody's evidence

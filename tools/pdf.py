@@ -61,10 +61,10 @@ def main() -> int:
         tab = context.new_page()
         tab.set_default_timeout(1_200_000)
         tab.emulate_media(media="print")
-        absent: list[str] = []
-        tab.on("requestfailed", lambda request: absent.append(request.url) if SEARCH not in request.url else None)
+        failed: list[str] = []
+        tab.on("requestfailed", lambda request: failed.append(request.url))
         tab.goto(beside_its_files(page.resolve()).as_uri())
-        if absent:
+        if absent := [url for url in failed if SEARCH not in url]:
             print(f"error: the page lacks {len(absent)} of its files, such as {absent[0]}", file=sys.stderr)
             return 1
         tab.evaluate(READY)

@@ -33,8 +33,8 @@ def best(errors: dict[float, float]) -> float | None:
 
 def choose() -> dict[tuple[str, str], float | None]:
     """By (experiment, arm), the best rate of what was tried."""
-    errors = tried()
-    return {(name, arm): best(errors[arm]) for name in COMPARED for arm in plans.plans()[name]["arms"] if arm in errors}
+    errors, every = tried(), plans.plans()
+    return {(name, arm): best(errors[arm]) for name in COMPARED for arm in every[name]["arms"] if arm in errors}
 
 
 def set_rates(chosen: dict[tuple[str, str], float | None]) -> list[str]:

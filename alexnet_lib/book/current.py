@@ -13,9 +13,14 @@ NOTEBOOKS = records.REPOSITORY / "notebooks"
 KEY = "records"  # in a notebook's metadata: what its outputs were made from
 
 
+def _quoted(code: str) -> set[str]:
+    """The words that stand in quotes by themselves: a chapter's code names claims and experiments so."""
+    return set(re.findall(r"""["'](\w[\w-]*)["']""", code))
+
+
 def experiments(code: str) -> set[str]:
     """The experiments whose records a chapter's code reads: those of its claims, and those that it names."""
-    words = set(re.findall(r"""["'](\w[\w-]*)["']""", code))
+    words = _quoted(code)
     there = {path.name for path in records.results_root().iterdir()} if records.results_root().is_dir() else set()
     named = words & (set(plans()) | there)
     for name in words & set(ledger()):
@@ -30,8 +35,7 @@ def digest(notebook: dict) -> str:
     code = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
     read, claims, planned = experiments(code), json.loads(LEDGER.read_text()), plans()
     if not re.search(r"\b(ledger|verdicts)\b", code):
-        words = set(re.findall(r"""["'](\w[\w-]*)["']""", code))
-        claims = [claim for claim in claims if claim["id"] in words]
+        claims = [claim for claim in claims if claim["id"] in _quoted(code)]
         planned = {name: plan for name, plan in planned.items() if name in read}
     total = hashlib.sha256(json.dumps([claims, planned]).encode())
     for name in sorted(read):

@@ -21,7 +21,7 @@ from ..training import Result, fit
 from . import records
 from .kernels import save_kernels
 from .metrics import final_metrics, learned_metrics, scaled_metrics
-from .plans import plans, seeds_of
+from .plans import of_another_kind, plans, seeds_of
 
 
 def run(
@@ -180,7 +180,6 @@ def measure(
     if record and any(changes.values()):
         raise InputError("--record writes what experiments.json says: do without --set, or without --record")
     chosen = [named[name] for name in names or named]
-    kind = "cpu" if pick_device(device) == "cpu" else "GPU"
     turns = [(arm, seed) for seed in seeds or sorted({s for arm in chosen for s in arm.seeds}) for arm in chosen]
     for arm, seed in turns:
         if not seeds and seed not in arm.seeds:
@@ -191,7 +190,7 @@ def measure(
         if record and is_recorded(arm, model, train):
             yield arm, seed, None
             continue
-        if record and arm.test and (why := records.of_another_kind(experiment, kind)):
+        if record and (why := of_another_kind(experiment, pick_device(device))):
             raise InputError(f"{why}: choose another --device, or set ALEXNET_RESULTS to a folder of yours")
         run_dir = records.runs_root() / experiment / f"{arm.name}-seed{seed}"
         done, path = run(model, train, run_dir, experiment=experiment, arm=arm.name, device=device, test=arm.test)

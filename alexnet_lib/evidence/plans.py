@@ -4,6 +4,8 @@ import json
 import os
 from pathlib import Path
 
+from . import records
+
 
 def plans_path() -> Path:
     """The file that `plans` reads."""
@@ -19,6 +21,15 @@ def plans() -> dict[str, dict]:
     with, which is measured first.
     """
     return json.loads(plans_path().read_text())
+
+
+def of_another_kind(experiment: str, device: str) -> str:
+    """Why a run on this device may not be added to an experiment's records; "" where it may, as one that chooses may always."""
+    here = records.device_kind(device)
+    others = records.device_kinds(records.read_experiment(experiment)) - {here}
+    if not others or plans()[experiment].get("selection"):
+        return ""
+    return f"the records of {experiment} are of a {' and a '.join(others)}, beside which none of a {here} counts"
 
 
 def seeds_of(plan: dict, arm: str) -> list[int]:

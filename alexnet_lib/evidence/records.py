@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import zlib
+from collections.abc import Iterable
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -48,33 +49,28 @@ def results_root() -> Path:
 
 def environment() -> dict:
     """Where a run takes place: commit, versions, processor or GPU, threads."""
+    on_card = torch.cuda.is_available()
+    float32 = {"float32_convolutions": "TF32" if torch.backends.cudnn.allow_tf32 else "float32"}
     return {
         "commit": commit(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        **(
-            {"float32_convolutions": "TF32" if torch.backends.cudnn.allow_tf32 else "float32"}
-            if torch.cuda.is_available()
-            else {}
-        ),
+        "device": torch.cuda.get_device_name() if on_card else "cpu",
+        **(float32 if on_card else {}),
         "processor": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
     }
 
 
-def device_kind(record: dict) -> str:
-    """What a record's run took place on, "cpu" or "GPU": only runs of one kind are compared."""
-    return "cpu" if record["environment"]["device"] == "cpu" else "GPU"
+def device_kind(device: str) -> str:
+    """ "cpu" or "GPU", of a device by torch's name or by a record's: only runs of one kind are compared."""
+    return "cpu" if device == "cpu" else "GPU"
 
 
-def of_another_kind(experiment: str, kind: str) -> str:
-    """Why a run on this kind of device may not be added to an experiment's records; "" where it may."""
-    others = {device_kind(r) for r in read_experiment(experiment) if "environment" in r} - {kind}
-    return (
-        f"the records of {experiment} are of a {' and a '.join(others)}, beside which none of a {kind} counts" if others else ""
-    )
+def device_kinds(found: Iterable[dict]) -> set[str]:
+    """The kinds of device that the runs of these records took place on."""
+    return {device_kind(r["environment"]["device"]) for r in found if "environment" in r}
 
 
 def commit() -> str:

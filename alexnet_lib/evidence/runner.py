@@ -25,7 +25,7 @@ from ..system.processes import stop_requests
 from ..system.progress import bar
 from ..system.workers import cores
 from . import records
-from .plans import plans, seeds_of
+from .plans import of_another_kind, plans, seeds_of
 
 PAUSE = 0.5  # seconds between looks at the running processes
 ON_A_GPU = 8  # runs side by side: one of these small networks alone leaves most of a card idle
@@ -108,7 +108,7 @@ def run_all(
         KeyboardInterrupt: after Ctrl-C or SIGTERM, when what ran has written its checkpoints.
     """
     on_cpu = device == "cpu" or not _has_gpu()
-    waiting = wanted(every, "cpu" if on_cpu else "GPU")
+    waiting = wanted(every, "cpu" if on_cpu else "cuda")
     jobs = jobs or (cores() if on_cpu else ON_A_GPU)
     deadline = time.monotonic() + 3600 * hours if hours else float("inf")
     running: dict[Task, subprocess.Popen] = {}
@@ -138,16 +138,14 @@ def run_all(
     return ended
 
 
-def wanted(every: Sequence[Task], kind: str) -> list[Task]:
+def wanted(every: Sequence[Task], device: str) -> list[Task]:
     """The runs without a record, but for those whose like were measured on another kind of device; these are named."""
-    choosing = {name for name, plan in plans().items() if plan.get("selection")}
     missing = [task for task in every if not task.record.exists()]
-    for name in dict.fromkeys(task.experiment for task in missing):
-        own = [task for task in missing if task.experiment == name]
-        if name not in choosing and (why := records.of_another_kind(name, kind)):
-            print(f"left out, {len(own)} runs: {why}", file=sys.stderr)
-            missing = [task for task in missing if task.experiment != name]
-    return missing
+    counts = Counter(task.experiment for task in missing)
+    left_out = {name: why for name in counts if (why := of_another_kind(name, device))}
+    for name, why in left_out.items():
+        print(f"left out, {counts[name]} runs: {why}", file=sys.stderr)
+    return [task for task in missing if task.experiment not in left_out]
 
 
 def _has_gpu() -> bool:

@@ -125,8 +125,8 @@ def _not_comparable(used: Sequence[dict]) -> str:
         if len(sums) > 1:
             names = sorted({r["data"][role]["name"] for r in used if role in r.get("data", {})})
             return Said("the runs have different " + role + " images ({names})", names=", ".join(names))
-    kinds = {records.device_kind(r) for r in used if "environment" in r}
-    return Said("the runs come from different kinds of device (GPU and cpu)") if len(kinds) > 1 else ""
+    mixed = len(records.device_kinds(used)) > 1
+    return Said("the runs come from different kinds of device (GPU and cpu)") if mixed else ""
 
 
 def _judge_difference(claim: Claim, sides: list[list[float]], runs: list[list[dict]], facts: dict) -> Verdict:

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import torch
@@ -59,28 +59,25 @@ def evidence(
     arguments = (waiting, done, device, data, out, TINY if tiny else None)
     started = [context.Process(target=_work, args=arguments, daemon=True) for _ in range(count)]
     deadline = time.monotonic() + 60 * minutes
-    stack = ExitStack()
-    if device != "cpu":
-        stack.enter_context(side_by_side_on_the_card())
-    try:
-        for process in started:
-            process.start()
-        ended = 0
-        while ended < count and (left := deadline - time.monotonic()) > 0:
-            try:
-                row = done.get(timeout=min(left, 1.0))
-            except queue.Empty:
-                if not any(p.is_alive() for p in started):
-                    break  # all were killed
-                continue
-            ended += row is None
-            if row is not None:
-                yield row
-    finally:
-        for process in started:
-            process.kill()
-            process.join()
-        stack.close()
+    with side_by_side_on_the_card() if device != "cpu" else nullcontext():
+        try:
+            for process in started:
+                process.start()
+            ended = 0
+            while ended < count and (left := deadline - time.monotonic()) > 0:
+                try:
+                    row = done.get(timeout=min(left, 1.0))
+                except queue.Empty:
+                    if not any(p.is_alive() for p in started):
+                        break  # all were killed
+                    continue
+                ended += row is None
+                if row is not None:
+                    yield row
+        finally:
+            for process in started:
+                process.kill()
+                process.join()
 
 
 @contextmanager

@@ -3,14 +3,13 @@ arrays."""
 
 from pathlib import Path
 
-import torch
-
 from alexnet_lib.config import InputError
 from alexnet_lib.evidence.runner import Task, tasks, wanted
+from alexnet_lib.system.processes import pick_device
 
 
 def missing() -> list[Task]:
-    return wanted(tasks(), "GPU" if torch.cuda.is_available() else "cpu")
+    return wanted(tasks(), pick_device())
 
 
 def read(path: Path) -> list[Task]:
