@@ -53,15 +53,15 @@ class Link:
             self.messages.append(Message(layer, way, t, self.tower, x.nbytes, *times))
 
     def _move(self, outgoing: dict[int, Tensor], incoming: dict[int, Tensor]) -> None:
-        by_host = any(self._goes_by_host(x) for x in (*outgoing.values(), *incoming.values()))
-        sent = {t: x.cpu() for t, x in outgoing.items()} if by_host else outgoing
-        found = {t: torch.empty_like(x, device="cpu") for t, x in incoming.items()} if by_host else incoming
+        sent = {t: x.cpu() if self._goes_by_host(x) else x for t, x in outgoing.items()}
+        found = {t: torch.empty_like(x, device="cpu") if self._goes_by_host(x) else x for t, x in incoming.items()}
         moves = [P2POp(isend, x, group=self.group, group_peer=t) for t, x in sent.items()]
         moves += [P2POp(irecv, x, group=self.group, group_peer=t) for t, x in found.items()]
         for request in batch_isend_irecv(moves) if moves else ():
             request.wait()
-        for t, x in found.items() if by_host else ():
-            incoming[t].copy_(x)
+        for t, x in incoming.items():
+            if found[t] is not x:
+                x.copy_(found[t])
 
     def _goes_by_host(self, x: Tensor) -> bool:
         """Whether a tensor must leave its card to be sent: gloo reads the processor's memory, and fails on a card's."""
