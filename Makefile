@@ -75,8 +75,8 @@ chapters: setup  ## execute again the chapters whose records have changed
 live: setup  ## train the network that runs in the page book/live.md, write its weights and its record
 	@$(PY) tools/live.py
 
-stress: setup  ## the long form of the tests of faults, ALEXNET_STRESS=100 tries each
-	$(PY) -m pytest -m stress
+stress: setup  ## the long form of the tests of faults, hours of it, and a table of what survived: RECORD=1
+	$(PY) tools/stress.py $(if $(RECORD),--record)
 
 bench: setup  ## measure what was made for speed, as ratios in one run
 	$(PY) tools/bench.py

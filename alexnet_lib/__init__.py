@@ -4,9 +4,12 @@ training (optim, training, checkpoint), what came out (evaluation, introspection
 """
 # ruff: noqa: E402
 
+from .system.stopping import is_own_command, stop_as_by_ctrl_c
 from .system.threads import wait_asleep
 
 wait_asleep()  # before torch is imported, which reads the setting then
+if is_own_command():  # the imports take seconds, and someone may want to stop by then
+    stop_as_by_ctrl_c()
 
 from . import presets  # registers the presets, by which everything else is named
 from .config import InputError, ModelConfig, TrainConfig

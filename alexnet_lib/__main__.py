@@ -13,7 +13,8 @@ import typer
 from .config import InputError, merge, one_of, overridden, preset, setting_of
 from .system.files import advice
 from .system.memory import keep_pages
-from .system.processes import pick_device, rank_and_world, stop_as_by_ctrl_c
+from .system.processes import pick_device, rank_and_world
+from .system.stopping import STOPPED
 from .system.strict import file_name, path_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -239,7 +240,7 @@ def main(words: list[str] | None = None) -> int:
     except InputError as error:
         return _failed(str(error))
     except (KeyboardInterrupt, typer.Abort):
-        print("stopped. The same command goes on from here", file=sys.stderr)
+        print(STOPPED, file=sys.stderr)
         return 130
     except typer.Exit as done:
         return done.exit_code
@@ -265,5 +266,4 @@ if __name__ == "__main__":
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # a file's name may be of any bytes
     keep_pages()
-    stop_as_by_ctrl_c()
     sys.exit(main())

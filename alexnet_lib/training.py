@@ -24,8 +24,9 @@ from .optim import PaperSGD, Schedule
 from .system.files import sole_use
 from .system.memory import enough_memory
 from .system.precision import settled
-from .system.processes import Stop, join_processes, pick_device, rank_and_world, stop_requests
+from .system.processes import join_processes, pick_device, rank_and_world
 from .system.progress import bar
+from .system.stopping import Stop, stop_requests
 from .system.strict import check_compiler
 
 FIRST_STEPS = 100  # whose losses are kept one by one: how a run starts says whether it is set up right

@@ -57,6 +57,18 @@ def data_is_packed_anew(tmp_path_factory):
         yield
 
 
+@pytest.fixture
+def counted(record_property):
+    """A call with a fault, what must happen, and how often it was tried and survived: a row of the table of `make stress`."""
+
+    def count(fault: str, must: str, tried: int, survived: int) -> None:
+        for name, value in {"fault": fault, "must": must, "tried": tried, "survived": survived}.items():
+            record_property(name, value)
+        assert survived == tried > 0, f"{fault}: {survived} of {tried} survived"
+
+    return count
+
+
 @pytest.fixture(scope="session")
 def samples() -> Path:
     """The folder with cifar10-jpeg/ and imagenet-sample/, named by ALEXNET_SAMPLES."""

@@ -10,6 +10,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pytest
 import yaml
 from PIL import Image
 
@@ -34,6 +35,12 @@ def tiny_model(**overrides) -> ModelConfig:
 
 def tiny_training(**overrides) -> TrainConfig:
     return TrainConfig.preset("quick", **({"epochs": 2, "batch_size": 20, "limit": 100, "holdout": 50} | overrides))
+
+
+def tries(few: int, many: int, name: str = "tries"):
+    """A test's few tries; under `pytest -m stress` many, or $ALEXNET_STRESS times as many. See the fixture `counted`."""
+    many = max(few, round(many * float(os.environ.get("ALEXNET_STRESS") or 1)))
+    return pytest.mark.parametrize(name, [few, pytest.param(many, marks=pytest.mark.stress, id="long")])
 
 
 def settings(**fields) -> list[str]:

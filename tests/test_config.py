@@ -3,7 +3,6 @@
 import functools
 import json
 import math
-import os
 from collections import Counter
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Annotated, get_args, get_origin, get_type_hints
 
 import pytest
 import yaml
-from helpers import ROOT, TINY, tiny_model, tiny_training
-from hypothesis import HealthCheck, event, example, given, settings
+from helpers import ROOT, TINY, tiny_model, tiny_training, tries
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from alexnet_lib import AlexNet, InputError, ModelConfig, TrainConfig, fit
@@ -272,7 +271,6 @@ ABSURD = st.sampled_from(
         {1},
     ]
 )
-TRIED = 2000 if os.environ.get("ALEXNET_STRESS") else 200
 NAMES = [
     "relu",
     "tanh",
@@ -304,14 +302,27 @@ def values(path: str) -> st.SearchStrategy:
     return st.tuples(st.just(path), st.one_of(fitting, fitting, fitting, SANE, ABSURD))
 
 
-@settings(max_examples=TRIED, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-@given(
-    st.lists(st.sampled_from(PATHS).flatmap(values), min_size=1, max_size=2),
-    st.sampled_from(["python", "command line", "papermill"]),
-)
-@example([("model.conv4.then", ["activation", "activation"])], "python")
-def test_any_configuration_is_refused_in_one_line_or_takes_a_step(photos10, tmp_path_factory, changes, route):
-    one, outcome = photos10[0].subset([0, 700, 1400, 2100]), "a step"
+@tries(200, 2000)
+def test_any_configuration_is_refused_in_one_line_or_takes_a_step(photos10, tmp_path_factory, tries, counted):
+    """By the command line, by papermill and from Python."""
+    outcomes, one = Counter(), photos10[0].subset([0, 700, 1400, 2100])
+
+    @settings(max_examples=tries, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(
+        st.lists(st.sampled_from(PATHS).flatmap(values), min_size=1, max_size=2),
+        st.sampled_from(["python", "command line", "papermill"]),
+    )
+    @example([("model.conv4.then", ["activation", "activation"])], "python")
+    def judge(changes, route):
+        outcomes[outcome(changes, route, one, tmp_path_factory)] += 1
+
+    judge()
+    print(f"configurations: {outcomes.total()} tried,", ", ".join(f"{n} {what}" for what, n in sorted(outcomes.items())))
+    assert outcomes["refused"] > tries / 5 and outcomes["a step"] > tries / 20
+    counted("a random configuration", "refused in one line, or it takes a step", outcomes.total(), outcomes.total())
+
+
+def outcome(changes, route, images, tmp_path_factory) -> str:
     model, train = tiny_model(), tiny_training(epochs=1)
     try:
         if route == "command line":
@@ -326,18 +337,15 @@ def test_any_configuration_is_refused_in_one_line_or_takes_a_step(photos10, tmp_
             else:
                 train = merge(train, change["train"])
         if sum(row.parameters + row.neurons for row in layer_table(model)) > 2 * 10**5:
-            outcome = "shapes only, since it is large"
-        else:
-            train = replace(train, epochs=1, compile=False, tensorboard=False)
-            fit(AlexNet(model, seed=0), one, None, train, tmp_path_factory.mktemp("run"), device="cpu", progress=False)
+            return "shapes only, since it is large"
+        train = replace(train, epochs=1, compile=False, tensorboard=False)
+        fit(AlexNet(model, seed=0), images, None, train, tmp_path_factory.mktemp("run"), device="cpu", progress=False)
     except InputError as error:
-        outcome = "diverged" if isinstance(error, DivergedError) else "refused"
         assert "\n" not in str(error) and str(error)
-    event(outcome)
-    OUTCOMES[outcome] += 1
+        return "diverged" if isinstance(error, DivergedError) else "refused"
+    return "a step"
 
 
-OUTCOMES = Counter()
 NOTEBOOK = {"profile": "quick", "seed": 0, "data": "", "run_dir": "", "record": False, "devices": 1}
 
 
@@ -347,11 +355,6 @@ def as_text(value) -> str:
         return json.dumps(value)
     except (TypeError, ValueError):
         return str(type(value))
-
-
-def test_some_of_the_configurations_are_refused_and_some_take_a_step():
-    print(f"configurations: {sum(OUTCOMES.values())} tried,", ", ".join(f"{n} {what}" for what, n in sorted(OUTCOMES.items())))
-    assert OUTCOMES["refused"] > TRIED / 5 and OUTCOMES["a step"] > TRIED / 20
 
 
 def test_names_that_are_part_of_a_path():

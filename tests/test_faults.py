@@ -1,6 +1,6 @@
 """What a run survives: kills at random moments, signals, races, damage, odd checkpoints, too little disk or memory.
 
-The runs are forks of this process, so that each starts at once. With `pytest -m stress` each test makes ALEXNET_STRESS tries.
+The runs are forks of this process, so that each starts at once. With `pytest -m stress` many more tries are made.
 """
 
 import fcntl
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import tiny_model, tiny_training
+from helpers import tiny_model, tiny_training, tries
 
 from alexnet_lib import AlexNet, InputError, evaluate, fit, training
 from alexnet_lib import checkpoint as c
@@ -31,12 +31,7 @@ from alexnet_lib.system.memory import enough_memory
 from alexnet_lib.system.progress import bar
 
 CONFIG = tiny_training(epochs=4, checkpoint_minutes=0.0)  # 20 steps, a checkpoint after each
-LONG = int(os.environ.get("ALEXNET_STRESS", 100))
 forked = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
-
-
-def tries(few: int):
-    return pytest.mark.parametrize("tries", [few, pytest.param(LONG, marks=pytest.mark.stress, id="long")])
 
 
 class Run:
@@ -92,16 +87,10 @@ def undisturbed(sets, tmp_path_factory) -> tuple:
     return state(folder), time.perf_counter() - started
 
 
-def count(record_property, tried: int, survived: int) -> None:
-    record_property("tried", tried)
-    record_property("survived", survived)
-    assert survived == tried
-
-
 @forked
-@tries(4)
+@tries(4, 100)
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGINT", "SIGTERM", "SIGHUP"])
-def test_stopped_at_random_moments_a_run_ends_with_the_same_bits(undisturbed, sets, tmp_path, tries, how, record_property):
+def test_stopped_at_random_moments_a_run_ends_with_the_same_bits(undisturbed, sets, tmp_path, tries, how, counted):
     """Inside a step, a checkpoint's write or an evaluation, and between them. Asked to stop it does so with a checkpoint."""
     (right, seconds), dice, same, ended = undisturbed, random.Random(how), 0, 0
     for turn in range(tries):
@@ -120,7 +109,10 @@ def test_stopped_at_random_moments_a_run_ends_with_the_same_bits(undisturbed, se
             same += (turn + 1 - ended) * (state(folder) == right)
             ended = turn + 1
             assert not list(folder.glob("*.partial*"))
-    count(record_property, tries, same)
+    must = "resumed, the same weights, curve and losses to the last bit" + (
+        "" if how == "SIGKILL" else "; before, a checkpoint within one step"
+    )
+    counted(f"{how} at a random moment of training", must, tries, same)
 
 
 @forked
@@ -209,8 +201,8 @@ def test_a_signal_that_nohup_ignores_stays_ignored(sets, tmp_path, monkeypatch):
 
 
 @forked
-@tries(1)
-def test_of_two_runs_in_one_folder_one_refuses(undisturbed, sets, tmp_path, tries, record_property):
+@tries(1, 20)
+def test_of_two_runs_in_one_folder_one_refuses(undisturbed, sets, tmp_path, tries, counted):
     right = 0
     for turn in range(tries):
         folder = tmp_path / f"run{turn}"
@@ -220,7 +212,7 @@ def test_of_two_runs_in_one_folder_one_refuses(undisturbed, sets, tmp_path, trie
         # A short run may be over before the other has given up waiting: then both end well.
         refused = loser is None or "another run is using" in loser.said
         right += refused and 0 in [r.end() for r in runs] and state(folder) == undisturbed[0]
-    count(record_property, tries, right)
+    counted("two runs start in one folder", "one refuses in one line, the other ends with the right bits", tries, right)
 
 
 @forked
@@ -257,8 +249,8 @@ def test_a_disk_without_locks_is_no_obstacle(tmp_path, monkeypatch):
                 pass
 
 
-@tries(12)
-def test_damage_is_found_and_the_checkpoint_before_it_used(sets, tmp_path, tries, record_property, capsys):
+@tries(12, 200)
+def test_damage_is_found_and_the_checkpoint_before_it_used(sets, tmp_path, tries, counted, capsys):
     """A real checkpoint with flipped bits, cut, empty, or with the content of another run's."""
     for name, seed in (("run", 0), ("other", 1)):
         config = tiny_training(epochs=2, seed=seed)
@@ -275,7 +267,8 @@ def test_damage_is_found_and_the_checkpoint_before_it_used(sets, tmp_path, tries
             assert "\n" not in str(caught.value) and path.name in str(caught.value)
             lost += c.newest(tmp_path / "run")[2]["step"] != 5
     assert "skipped" in capsys.readouterr().err
-    count(record_property, 2 * tries, 2 * tries - lost)
+    must = "named, and the checkpoint before it used"
+    counted("a bit flipped in a checkpoint, or its end cut off", must, 2 * tries, 2 * tries - lost)
     path.write_bytes((tmp_path / "other" / path.name).read_bytes())
     with pytest.raises(InputError, match="another training: seed is 1 there and 0 here"):
         fit(AlexNet(tiny_model()), *sets, tiny_training(epochs=2), tmp_path / "run", progress=False, device="cpu")

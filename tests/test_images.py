@@ -1,19 +1,15 @@
 """Sixty kinds of files that a folder of images may hold: each is right, or is reported with a reason."""
 
 import io
-import os
 import re
 
 import numpy as np
-import pytest
-from helpers import TURNS, png_of_16_bits
+from helpers import TURNS, png_of_16_bits, tries
 from PIL import Image
 
 from alexnet_lib.data import images
 from alexnet_lib.data.dataset import PackedDataset, pack
 from alexnet_lib.data.images import prepare, prepared_or_reason
-
-JPEGS = max(60, int(os.environ.get("ALEXNET_STRESS", 0)))
 
 
 def content(image: Image.Image, kind: str, **options) -> bytes:
@@ -182,14 +178,14 @@ def mutated(whole: bytes, rng: np.random.Generator) -> bytes:
     return bytes(raw[: rng.integers(1, len(raw) + 1)] if rng.random() < 0.2 else raw)
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(JPEGS, marks=pytest.mark.stress)])
-def test_damaged_jpegs_get_the_verdict_of_the_imaging_library(tmp_path, monkeypatch, count):
+@tries(60, 5000)
+def test_damaged_jpegs_get_the_verdict_of_the_imaging_library(tmp_path, monkeypatch, tries, counted):
     """The same pixels or the same reason as without the fast reader, and never an error."""
     rng, path = np.random.default_rng(0), tmp_path / "x.jpg"
     noisy = Image.fromarray(np.random.default_rng(1).integers(0, 256, (40, 40, 3), dtype=np.uint8)).resize((90, 70))
     wholes = [content(noisy, "JPEG", quality=q, progressive=p) for q in (50, 95) for p in (False, True)]
     fast, verdicts = images.decode_jpeg, {"picture": 0, "reported": 0}
-    for i in range(count):
+    for i in range(tries):
         path.write_bytes(mutated(wholes[i % 4], rng))
         monkeypatch.setattr(images, "decode_jpeg", fast)
         found = prepared_or_reason(str(path), 16)
@@ -197,4 +193,6 @@ def test_damaged_jpegs_get_the_verdict_of_the_imaging_library(tmp_path, monkeypa
         slow = prepared_or_reason(str(path), 16)
         assert np.array_equal(found, slow), (i, found, slow)
         verdicts["reported" if isinstance(found, str) else "picture"] += 1
-    print(f"{count} mutated JPEG files: {verdicts}")
+    print(f"{tries} mutated JPEG files: {verdicts}")
+    must = "right pixels or a line in the report, as the imaging library has it"
+    counted("bytes of a JPEG file changed, cut out, doubled or cut off", must, tries, sum(verdicts.values()))

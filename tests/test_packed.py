@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers import ROOT, TURNS, make_tree, png_of_16_bits, run
+from helpers import ROOT, TURNS, make_tree, png_of_16_bits, run, tries
 from PIL import Image
 
 from alexnet_lib import InputError, TrainConfig, open_dataset
@@ -386,16 +386,18 @@ def few(tmp_path_factory):
     return tree.parent / "out", tree
 
 
-def test_one_bit_flipped_anywhere_but_in_the_pixels_is_found_on_opening(few, tmp_path):
+@tries(60, 200)
+def test_one_bit_flipped_anywhere_but_in_the_pixels_is_found_on_opening(few, tmp_path, tries, counted):
     """In labels, mean image, groups, index and the headers of shards. An index that says the same may be laid out otherwise."""
     folder = shutil.copytree(few[0], tmp_path / "p")
     opened = PackedDataset.open(folder)
     index = json.loads((folder / "index.json").read_text())
-    rng = np.random.default_rng(0)
+    rng, flipped = np.random.default_rng(0), 0
     for name in ("labels-train.npy", "mean_image.npy", "index.json", "train-00000.npy"):
         whole = (folder / name).read_bytes()
         length = len(whole) if name != "train-00000.npy" else 128
-        for at in rng.choice(length, min(60, length), replace=False).tolist():
+        for at in rng.choice(length, min(tries, length), replace=False).tolist():
+            flipped += 1
             raw = bytearray(whole)
             raw[at] ^= 1 << int(rng.integers(8))
             (folder / name).write_bytes(raw)
@@ -407,6 +409,8 @@ def test_one_bit_flipped_anywhere_but_in_the_pixels_is_found_on_opening(few, tmp
                 assert name == "index.json" and json.loads(raw) == index and found.checksum == opened.checksum, (name, at)
         (folder / name).write_bytes(whole)
     PackedDataset.open(folder).verify()
+    fault = "a bit flipped in labels, mean image, index or a shard's header of a packed set"
+    counted(fault, "found when the set is opened", flipped, flipped)
 
 
 @pytest.mark.parametrize(
@@ -710,16 +714,13 @@ def test_a_file_that_may_not_grow_so_large(tmp_path, few):
     PackedDataset.open(tmp_path / "out").verify()
 
 
-RACES = max(1, int(os.environ.get("ALEXNET_STRESS", 0)) // 250)  # 20 of 5,000
-
-
-@pytest.mark.parametrize("count", [1, pytest.param(RACES, marks=pytest.mark.stress)])
-def test_two_packs_in_one_folder(tmp_path, count):
+@tries(1, 20)
+def test_two_packs_in_one_folder(tmp_path, tries, counted):
     """Both come to an end, each shard is written once, and where one of them is killed the other takes over."""
     rng, tree = np.random.default_rng(0), make_tree(tmp_path / "tree", count=400)
     quiet = subprocess.run([sys.executable, "-c", PROGRAM, str(tree), str(tmp_path / "quiet")], cwd=ROOT, check=True)
     assert quiet.returncode == 0
-    for race in range(count):
+    for race in range(tries):
         out = tmp_path / f"{race}"
         command = [sys.executable, "-c", PROGRAM, str(tree), str(out)]
         first, second = (subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(2))
@@ -735,6 +736,8 @@ def test_two_packs_in_one_folder(tmp_path, count):
             dataset = PackedDataset.open(out, split)
             dataset.verify()
             assert dataset.checksum == PackedDataset.open(tmp_path / "quiet", split).checksum
+    fault = "two packings in one folder at once, one of them killed every other time"
+    counted(fault, "the set is the same to the last bit", tries, tries)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

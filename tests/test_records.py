@@ -1,13 +1,14 @@
 """Run records: read back or refused, and those in results/ are whole."""
 
 import json
+import random
 import re
 import subprocess
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, tries
 
 from alexnet_lib import InputError, ModelConfig, TrainConfig, introspection
 from alexnet_lib.evidence import records
@@ -80,6 +81,25 @@ def test_a_digit_that_changed_is_noticed(tmp_path):
     with pytest.raises(ValueError):
         records.write(record | {"metrics": {"x": float("nan")}}, tmp_path / "y.json")
     assert not (tmp_path / "y.json").exists()
+
+
+@tries(40, 200)
+def test_damage_of_a_record_is_noticed(tmp_path, tries, counted):
+    """A bit flipped anywhere, or the end cut off. What says the same in other letters is the same."""
+    dice = random.Random(0)
+    record = {"experiment": "e", "arm": "a", "seed": 3, "metrics": {"x": 12.25, "y": 1.5e-7}, "curve": [{"epoch": 1}] * 9}
+    path = records.write(record, tmp_path / "x.json")
+    whole, right = path.read_bytes(), records.read(path)
+    for turn in range(tries):
+        at = dice.randrange(len(whole) - 1)
+        path.write_bytes(
+            whole[:at] if turn % 4 == 0 else whole[:at] + bytes([whole[at] ^ 1 << dice.randrange(8)]) + whole[at + 1 :]
+        )
+        try:
+            assert records.read(path) == right, at
+        except InputError as error:
+            assert "\n" not in str(error) and path.name in str(error)
+    counted("a bit flipped in a record, or its end cut off", "named when it is read", tries, tries)
 
 
 def test_publishing_copies_record_and_kernels(tmp_path, monkeypatch):

@@ -13,20 +13,20 @@ import time
 
 import pytest
 import torch
-from helpers import ROOT, settings, tiny_model, tiny_training
+from helpers import ROOT, settings, tiny_model, tiny_training, tries
 
 from alexnet_lib import AlexNet, fit
 from alexnet_lib import checkpoint as c
 from alexnet_lib.batches import split_holdout
 
-# The command line, in which the process of rank DOOMED is killed in the middle of the second epoch, the first time round.
+# The command line, in which the process of rank DOOMED is killed at step AT, in the middle of the second epoch, the first time round.
 DOOMED = """
 import os, signal, sys, time
 from alexnet_lib import __main__, batches
 chosen = batches.Batches.chosen
 def fatal(self, step):
     first, doomed = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0", os.environ["RANK"] == os.environ.get("DOOMED")
-    if first and doomed and step == 15:
+    if first and doomed and step == int(os.environ.get("AT", 15)):
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(float(os.environ.get("SLOW", 0)))
     return chosen(self, step)
@@ -96,16 +96,24 @@ def undisturbed(tmp_path_factory):
     return folder
 
 
-def test_a_process_is_killed_and_the_run_ends_as_if_it_had_not_been(undisturbed, tmp_path):
-    said(start(tmp_path / "run", *here(2), DOOMED="1"))
-    assert_same_bits(undisturbed, tmp_path / "run")
+@tries(1, 10)
+def test_a_process_is_killed_and_the_run_ends_as_if_it_had_not_been(undisturbed, tmp_path, tries, counted):
+    for turn in range(tries):
+        said(start(tmp_path / f"run{turn}", *here(2), DOOMED=str((turn + 1) % 2), AT=str(15 - turn)))
+        assert_same_bits(undisturbed, tmp_path / f"run{turn}")
+    counted("one of two processes under torchrun killed", "restarted, the same weights and figures to the last bit", tries, tries)
 
 
-def test_one_of_four_is_killed(undisturbed, tmp_path):
-    """The first one, which writes the checkpoints; against two processes, whose sums round in another order."""
-    said(start(tmp_path / "run", *here(4), DOOMED="0"))
-    assert c.newest(tmp_path / "run")[2]["processes"] == 4
-    assert_same_but_for_rounding(undisturbed, tmp_path / "run")
+@tries(1, 10)
+def test_one_of_four_is_killed(undisturbed, tmp_path, tries, counted):
+    """At first the one which writes the checkpoints; against two processes, whose sums round in another order."""
+    for turn in range(tries):
+        said(start(tmp_path / f"run{turn}", *here(4), DOOMED=str(turn % 4), AT=str(15 - turn)))
+        assert c.newest(tmp_path / f"run{turn}")[2]["processes"] == 4
+        assert_same_but_for_rounding(undisturbed, tmp_path / f"run{turn}")
+    counted(
+        "one of four processes under torchrun killed", "restarted, the same weights and figures but for rounding", tries, tries
+    )
 
 
 def test_three_are_stopped_and_one_goes_on(undisturbed, tmp_path, photos10):

@@ -16,7 +16,7 @@ from helpers import ROOT, settings, tiny_model, tiny_training
 from alexnet_lib import AlexNet, InputError, evaluation, fit, training
 from alexnet_lib import checkpoint as c
 from alexnet_lib.batches import split_holdout
-from alexnet_lib.system.processes import stop_requests
+from alexnet_lib.system.stopping import stop_requests
 from alexnet_lib.training import DivergedError
 
 

@@ -12,6 +12,7 @@ from helpers import ROOT
 
 from alexnet_lib import InputError
 from alexnet_lib.system import workers
+from alexnet_lib.system.stopping import STOPPING
 from alexnet_lib.system.workers import each
 
 
@@ -67,13 +68,20 @@ def test_an_interruption_ends_the_workers_at_once():
     assert time.monotonic() - started < 15 and not multiprocessing.active_children()
 
 
-def test_ctrl_c_ends_a_worker_without_a_word(capfd):
+@pytest.mark.parametrize("how", STOPPING)
+def test_what_asks_to_stop_ends_a_worker_without_a_word(capfd, how):
+    """Whatever the process that started it makes of the signal."""
+
     def work(_) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), how)
         time.sleep(60)
 
-    with pytest.raises(InputError, match="was killed"):
-        list(each(work, range(2), 2))
+    before = signal.signal(how, signal.default_int_handler)
+    try:
+        with pytest.raises(InputError, match="was killed"):
+            list(each(work, range(2), 2))
+    finally:
+        signal.signal(how, before)
     assert capfd.readouterr().err == ""
 
 
@@ -109,6 +117,7 @@ def die(_) -> None:
 WITHOUT_GUARD = """
 from math import sqrt
 from alexnet_lib.system import workers
+from alexnet_lib.system.stopping import STOPPING
 
 workers.START = "spawn"
 try:

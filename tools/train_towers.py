@@ -21,7 +21,8 @@ from alexnet_lib.config import merge, overridden, preset
 from alexnet_lib.evaluation import evaluate
 from alexnet_lib.evidence import records
 from alexnet_lib.system.memory import keep_pages
-from alexnet_lib.system.processes import join_processes, pick_device, rank_and_world, stop_as_by_ctrl_c
+from alexnet_lib.system.processes import join_processes, pick_device, rank_and_world
+from alexnet_lib.system.stopping import stop_as_by_ctrl_c
 from alexnet_lib.towers import Tower, gather_states, split_state
 from alexnet_lib.training import Trainer
 

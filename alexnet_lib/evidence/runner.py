@@ -21,8 +21,8 @@ from statistics import mean
 from tabulate import tabulate
 
 from ..config import InputError, one_of
-from ..system.processes import stop_requests
 from ..system.progress import bar
+from ..system.stopping import stop_requests
 from ..system.workers import cores
 from . import records
 from .plans import of_another_kind, plans, seeds_of

@@ -1,5 +1,5 @@
-"""The process that trains among others: its device, its rank, and the signals that ask it to stop; and a function that runs
-in several new processes of this machine, through torch's own launcher."""
+"""The process that trains among others: its device and its rank; and a function that runs in several new processes of this
+machine, through torch's own launcher."""
 
 import logging
 import multiprocessing
@@ -20,48 +20,8 @@ import torch
 from .progress import following
 from .strict import InputError
 
-STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has two
-
-
-class Stop(threading.Event):
-    """A request to stop, which the first signal sets. While `at_once`, nothing is being written, and it stops right there."""
-
-    at_once = False
-
-
 LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets in each of its processes
 UNGUARDED = 64  # exit status of a new process that finds itself about to start processes of its own
-
-
-@contextmanager
-def stop_requests() -> Iterator[Stop]:
-    """Turns the first Ctrl-C, SIGTERM or closed terminal into a request to stop after the step; the second stops at once.
-
-    A signal that the process was told to ignore, as nohup does, stays ignored.
-    """
-    stop, before = Stop(), {}
-
-    def ask(number, frame):
-        at_once = stop.is_set() or stop.at_once
-        stop.set()
-        if at_once:
-            raise KeyboardInterrupt
-
-    if threading.current_thread() is threading.main_thread():
-        numbers = [n for n in STOPPING if signal.getsignal(n) != signal.SIG_IGN]
-        before = {number: signal.signal(number, ask) for number in numbers}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def stop_as_by_ctrl_c() -> None:
-    """SIGTERM and a closed terminal raise KeyboardInterrupt too, as long as no training asks for a moment to finish its step."""
-    for number in STOPPING:
-        if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
 
 
 def pick_device(name: str | None = None) -> str:

@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection, wait
 
 import torch
 
+from .stopping import STOPPING
 from .strict import InputError
 
 # A fork needs no guard in the caller's script; what runs in it must start no threads of its own.
@@ -74,8 +75,9 @@ def cores() -> int:
 
 
 def _work(function: Callable, things: Sequence, end: Connection) -> None:
-    """In a process: Ctrl-C ends it without a word, and so does the end of the process that started it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """In a process: any signal to stop ends it without a word, and so does the end of the process that started it."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_DFL)
     torch.set_num_threads(1)  # a fork has lost its parent's threads, for which torch would wait for ever
     parent = multiprocessing.parent_process()
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()

@@ -1,0 +1,67 @@
+"""The signals that ask a program to stop: Ctrl-C, SIGTERM, a closed terminal."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has two
+STOPPED = "stopped. The same command goes on from here"
+
+
+class Stop(threading.Event):
+    """A request to stop, which the first signal sets. While `at_once`, nothing is being written, and it stops right there."""
+
+    at_once = False
+
+
+@contextmanager
+def stop_requests() -> Iterator[Stop]:
+    """Turns the first Ctrl-C, SIGTERM or closed terminal into a request to stop after the step; the second stops at once.
+
+    A signal that the process was told to ignore, as nohup does, stays ignored.
+    """
+    stop, before = Stop(), {}
+
+    def ask(number, frame):
+        at_once = stop.is_set() or stop.at_once
+        stop.set()
+        if at_once:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        numbers = [n for n in STOPPING if signal.getsignal(n) != signal.SIG_IGN]
+        before = {number: signal.signal(number, ask) for number in numbers}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def stop_as_by_ctrl_c() -> None:
+    """SIGTERM and a closed terminal raise KeyboardInterrupt too, as long as no training asks for a moment to finish its step.
+
+    In the middle of an import any of them ends the process with one line instead: a library that is half imported makes
+    another error of it, or the system aborts.
+    """
+    for number in STOPPING:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(number, frame):
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            os.write(2, f"{STOPPED}\n".encode())
+            os._exit(130)
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
+def is_own_command() -> bool:
+    """Whether this process is `python -m alexnet_lib`, with or without torchrun: then nobody else handles its signals."""
+    words = sys.orig_argv
+    return "-m" in words[:-1] and words[words.index("-m") + 1] == "alexnet_lib"
