@@ -10,7 +10,7 @@ from ..config import InputError, ModelConfig, TrainConfig, merge, one_of, preset
 from ..evidence import records
 from ..system.memory import keep_pages
 from ..system.processes import rank_and_world
-from ..system.strict import path_of
+from ..system.strict import path_of, shown
 
 # What the parameters cell of 14_reproduction holds. Fields of the two configurations may be given beside them by name.
 KNOWN = {"profile": str, "seed": int, "data": str, "run_dir": str, "record": bool, "devices": int}
@@ -85,7 +85,7 @@ def check(namespace: dict, known: dict[str, type], settled: type, more: Sequence
         one_of("parameter", name, names)
         kind = known.get(name)
         if kind and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
-            raise InputError(f"parameter {name} must be {kind.__name__}, not {value!r} ({type(value).__name__})")
+            raise InputError(f"parameter {name} must be {kind.__name__}, not {shown(value)} ({type(value).__name__})")
     if absent := [name for name in known if name not in given]:
         raise InputError(f"the parameters cell no longer defines {', '.join(absent)}")
     return given

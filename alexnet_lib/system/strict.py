@@ -42,9 +42,9 @@ def one_of(what: str, value, allowed) -> None:
     """Raises InputError, with the nearest allowed names, where value is none of them."""
     allowed = list(allowed)
     if value not in allowed:
-        near = difflib.get_close_matches(str(value), [str(a) for a in allowed], n=1)
+        near = difflib.get_close_matches(value if isinstance(value, str) else shown(value), [str(a) for a in allowed], n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"unknown {what} {value!r}.{hint} There is: {', '.join(map(str, allowed))}")
+        raise InputError(f"unknown {what} {shown(value)}.{hint} There is: {', '.join(map(str, allowed))}")
 
 
 def file_name(what: str, text: str) -> str:
@@ -129,13 +129,13 @@ def _check(path: str, value, hint) -> None:
             _check(path, part, typing.get_args(kind)[0])
     elif not _is_a(value, typing.get_origin(kind) or kind):
         wanted = (typing.get_origin(kind) or kind).__name__ + (" or None" if types.NoneType in kinds else "")
-        raise InputError(f"{path} must be {wanted}, not {_shown(value)} ({type(value).__name__})")
+        raise InputError(f"{path} must be {wanted}, not {shown(value)} ({type(value).__name__})")
     elif is_dataclass(value):
         check(value, f"{path}.")
     elif isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{path} must be a finite number, not {value}")
     elif bounds is not None and value not in bounds:
-        raise InputError(f"{path} must be {bounds}, not {_shown(value)}")
+        raise InputError(f"{path} must be {bounds}, not {shown(value)}")
 
 
 def _options(hint) -> tuple:
@@ -147,10 +147,14 @@ def _is_a(value, kind: type) -> bool:
     return isinstance(value, int | float if kind is float else kind) and (kind is bool or not isinstance(value, bool))
 
 
-def _shown(value) -> str:
-    if isinstance(value, int) and abs(value) >= 10**20:  # Python itself refuses to write some of these
+def shown(value) -> str:
+    """A value as an error names it, never long."""
+    if isinstance(value, int) and abs(value) >= 10**20:
         return f"a number of {value.bit_length()} bits"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to write numbers of thousands of digits, in a list or a dict too
+        return f"a {type(value).__name__} with a number of thousands of digits"
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
