@@ -120,7 +120,7 @@ def train(
 
 def _print_metrics(metrics: dict[str, float]) -> None:
     for metric, value in metrics.items():
-        print(f"{metric:24} {value:8.3f}")
+        print(f"{metric:24} {value:10.3f}")
 
 
 @app.command()
@@ -221,8 +221,7 @@ def evaluate(
             )
     for (_, facts), path in zip(loaded, checkpoints, strict=True):
         check_classes(path, facts, dataset)
-    for metric, value in evaluation.evaluate(models, dataset, views, progress=True).items():
-        print(f"{metric:12} {value:10.3f}")
+    _print_metrics(evaluation.evaluate(models, dataset, views, progress=True))
 
 
 def main(words: list[str] | None = None) -> int:

@@ -26,7 +26,7 @@ from alexnet_lib import checkpoint as c
 from alexnet_lib.batches import split_holdout
 from alexnet_lib.evaluation import error_rates, predict, predict_by_views
 from alexnet_lib.evidence import experiment
-from alexnet_lib.system import files
+from alexnet_lib.system import files, tensors
 from alexnet_lib.system.memory import enough_memory
 from alexnet_lib.system.progress import bar
 
@@ -290,7 +290,7 @@ def test_a_checkpoint_that_cannot_be_read_is_never_passed_over(begun, monkeypatc
     folder, go_on = begun
     there = sorted(p.name for p in folder.iterdir())
     for owner, name, words in (
-        (c, "open", "cannot read .*00000010.*: no permission"),
+        (tensors, "open", "cannot read .*00000010.*: no permission"),
         (Path, "iterdir", "cannot read .*run: no"),
     ):
         with monkeypatch.context() as patched:
