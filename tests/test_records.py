@@ -8,6 +8,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import torch
 from helpers import ROOT, tries
 
 from alexnet_lib import InputError, ModelConfig, TrainConfig, introspection
@@ -111,6 +112,14 @@ def test_publishing_copies_record_and_kernels(tmp_path, monkeypatch):
     assert path == tmp_path / "results" / "e" / "a-seed3.json" and records.read(path)["metrics"] == {"x": 1.0}
     assert records.kernels_path(path).read_bytes() == b"kernels"
     assert [r["seed"] for r in records.read_experiment("e")] == [3] and records.read_experiment("none") == []
+
+
+def test_a_run_on_the_processor_of_a_machine_with_a_card_says_so(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: f"card {device}")
+    assert records.environment(torch.device("cpu"))["device"] == "cpu"
+    assert records.environment(torch.device("cuda:1"))["device"] == "card cuda:1"
+    assert records.environment()["device"] == "card None"
 
 
 def test_a_copy_without_git_is_told_its_commit(monkeypatch, tmp_path):

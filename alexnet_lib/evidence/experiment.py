@@ -70,6 +70,7 @@ def run(
         data={role: records.data_facts(s) for role, s in sets.items() if s is not None},
         result=result,
         metrics=metrics,
+        device=next(net.parameters()).device,
     )
     record["colour_selectivity"] = introspection.selectivity_by_tower(net)
     path = run_dir / "record.json"

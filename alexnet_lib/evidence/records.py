@@ -47,15 +47,15 @@ def results_root() -> Path:
     return path_of(os.environ.get("ALEXNET_RESULTS") or (own if own.is_dir() else Path(__file__).parent / "results"))
 
 
-def environment() -> dict:
-    """Where a run takes place: commit, versions, processor or GPU, threads."""
-    on_card = torch.cuda.is_available()
+def environment(device: torch.device | None = None) -> dict:
+    """Where a run takes place: commit, versions, processor or GPU, threads. None: on the GPU where there is one."""
+    on_card = torch.cuda.is_available() and (device is None or device.type == "cuda")
     float32 = {"float32_convolutions": "TF32" if torch.backends.cudnn.allow_tf32 else "float32"}
     return {
         "commit": commit(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
-        "device": torch.cuda.get_device_name() if on_card else "cpu",
+        "device": torch.cuda.get_device_name(device) if on_card else device.type if device else "cpu",
         **(float32 if on_card else {}),
         "processor": processor(),
         "cores": os.cpu_count(),
@@ -110,7 +110,10 @@ def data_facts(dataset) -> dict:
     }
 
 
-def make(experiment: str, arm: str, *, model: ModelConfig, train: TrainConfig, data: dict, result, metrics: dict) -> dict:
+def make(
+    experiment: str, arm: str, *, model: ModelConfig, train: TrainConfig, data: dict, result, metrics: dict,
+    device: torch.device | None = None,
+) -> dict:  # fmt: skip
     """The record of a training run.
 
     Args:
@@ -118,6 +121,7 @@ def make(experiment: str, arm: str, *, model: ModelConfig, train: TrainConfig, d
         data: data_facts of each data set by its role, such as {"train": ..., "test": ...}.
         result: what fit() returned.
         metrics: final figures by name; errors in percent.
+        device: which one trained; see `environment`.
     """
     return {
         "experiment": experiment,
@@ -126,7 +130,7 @@ def make(experiment: str, arm: str, *, model: ModelConfig, train: TrainConfig, d
         "model": asdict(model),
         "train": asdict(train) | {"data": data["train"]["name"]},  # a path would say where on this machine, not what
         "data": data,
-        "environment": environment() | {"processes": result.processes},
+        "environment": environment(device) | {"processes": result.processes},
         "steps": result.step,
         "training_seconds": round(result.seconds, 1),
         "first_losses": [round(loss, 4) for loss in result.first_losses],
