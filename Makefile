@@ -24,7 +24,7 @@ endif
 endif
 
 .PHONY: help setup reproduce test test-portable book lab experiments chapters stress bench gpu lint format clean
-.PHONY: pdf homework release live
+.PHONY: pdf homework release live lock
 
 help:  ## say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,12 +35,18 @@ help:  ## say what each target does
 
 setup: .venv/ready  ## make .venv and install everything into it
 
-.venv/ready: requirements.txt pyproject.toml
+.venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("error: Python 3.11 or newer is needed and $(PYTHON) is " + sys.version.split()[0] + "; name another one with PYTHON=")'
 	$(PYTHON) -m venv .venv
-	$(PIP) install --requirement requirements.txt
+	$(PIP) install --require-hashes --requirement requirements.lock
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
+
+lock:  ## resolve requirements.txt into requirements.lock: every package for every system, with the checksums of its files
+	$(PYTHON) -m venv .venv
+	$(PIP) install --quiet --target .venv/locking uv
+	.venv/locking/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header \
+	  --annotation-style line --output-file requirements.lock requirements.txt
 
 reproduce: setup  ## train end to end, write the record, render the book
 	@$(PY) tools/reproduce.py --profile "$(PROFILE)" --seed "$(SEED)" --data "$(DATA)" --devices "$(DEVICES)" $(if $(RECORD),--record)

@@ -14,7 +14,7 @@ from helpers import ROOT
 from alexnet_lib.config import PRESETS
 
 TARGETS = ("setup", "reproduce", "test", "test-portable", "book", "lab", "bench", "lint", "format", "clean", "help")
-TARGETS += ("pdf", "homework", "release", "experiments", "chapters", "stress", "gpu", "live")
+TARGETS += ("pdf", "homework", "release", "experiments", "chapters", "stress", "gpu", "live", "lock")
 
 
 def make(*words: str, where=ROOT) -> subprocess.CompletedProcess:
@@ -24,7 +24,7 @@ def make(*words: str, where=ROOT) -> subprocess.CompletedProcess:
 @pytest.fixture
 def elsewhere(tmp_path):
     """A folder with what make reads, to run targets that write."""
-    for name in ("Makefile", "requirements.txt", "pyproject.toml"):
+    for name in ("Makefile", "requirements.txt", "requirements.lock", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "alexnet_lib").mkdir()
     shutil.copy(ROOT / "alexnet_lib" / "presets.py", tmp_path / "alexnet_lib")

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import distributions, packages_distributions, version
 
 import pytest
 from helpers import ROOT
@@ -14,6 +14,33 @@ from packaging.requirements import Requirement
 
 NEEDED = {r.name: r for r in map(Requirement, tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"])}
 PINNED = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
+
+
+def plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_the_lock_has_every_package_and_the_checksums_of_its_files():
+    """`make lock` writes it from requirements.txt; pip takes no file with another checksum."""
+    blocks = re.split(r"^(?=[a-zA-Z0-9])", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE)[1:]
+    locked = {}
+    for block in blocks:
+        name, number = re.match(r"([\w.-]+)==([^\s;]+)", block).groups()
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", block), name
+        locked.setdefault(plain(name), set()).add(number)
+    assert {plain(name): {number} for name, number in PINNED.items()}.items() <= locked.items(), "run make lock"
+    there = {plain(d.metadata["Name"]): d for d in distributions()}
+    needed, seen = [plain(name) for name in PINNED], set()
+    while needed:  # all that these need here, and what that needs
+        if (name := needed.pop()) in seen:
+            continue
+        seen.add(name)
+        assert there[name].version in locked[name], f"{name}: run make lock"
+        wanted = map(Requirement, there[name].requires or [])
+        needed += [
+            plain(r.name) for r in wanted if (r.marker is None or r.marker.evaluate({"extra": ""})) and plain(r.name) in there
+        ]
+    assert len(seen) > 150
 
 
 @pytest.fixture(scope="module")
