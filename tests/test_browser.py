@@ -147,7 +147,11 @@ def test_nothing_is_cut_off_on_paper(chromium, book):
             "[...document.querySelectorAll('*')].filter(e => getComputedStyle(e).boxShadow != 'none').length"
         )
         assert not shadows  # each would be a picture in the PDF
+        fading = page.tab.evaluate(
+            "[...document.querySelectorAll('*')].filter(e => getComputedStyle(e).animationName != 'none').length"
+        )
+        assert not fading  # or a fold that opens is printed empty
         kept = page.tab.evaluate(
-            "[...document.querySelectorAll('.bd-article pre, .bd-article .cell')].filter(e => getComputedStyle(e).breakInside != 'auto').length"
+            "[...document.querySelectorAll('.bd-article pre, .bd-article .cell, .bd-article div.highlight, .bd-article div[class*=highlight-]')].filter(e => getComputedStyle(e).breakInside != 'auto').length"
         )
         assert not kept  # or half of a page stays white above a long block of code
