@@ -20,6 +20,7 @@ import alexnet_lib
 # The core in the paper's order; what is not named here follows by name, and each wing after it.
 CORE = "config presets runs_2012 layers fast_lrn model towers exchange augment batches optim training checkpoint evaluation introspection summary"
 CODE = re.compile(r"(``?[^`]+``?)")
+NO_TYPE = "\ue000"  # a colon, while the sections of a docstring are set
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
@@ -110,12 +111,13 @@ def plain(app, what, name, thing, options, lines: list[str]) -> None:
         parts = CODE.split(line)
         parts[::2] = [re.sub(r"([*|]|_\b)", r"\\\1", part) for part in parts[::2]]
         lines[number] = "".join(parts)
-    if what == "property":  # of which a first line with a colon would be taken for a type and what is said of it
-        lines.insert(0, "")
+    if what == "property" and lines:  # a first line with a colon would be taken for a type and what is said of it
+        lines[0] = lines[0].replace(":", NO_TYPE)
 
 
 def name_users(app, what, name, thing, options, lines: list[str]) -> None:
-    """Adds to an entry the chapters that use it."""
+    """Adds to an entry the chapters that use it, and gives a property the colon back that `plain` hid."""
+    lines[:] = [line.replace(NO_TYPE, ":") for line in lines]
     if chapters := users(name):
         links = ", ".join(f":doc:`{int(page[:2])} </notebooks/{page}>`" for page in chapters)
         lines += ["", f"*Used in chapter{'s' if len(chapters) > 1 else ''}* {links}.", ""]
