@@ -203,7 +203,7 @@ register("small", SMALL, LAPTOP_TRAINING)  # the network's own name, with the tr
 def differences(*names: str) -> str:
     """The fields in which presets differ, as a table in Markdown, one column a preset; a single one is compared with "paper".
 
-    Fields are named as in --set. Raises InputError for a name that does not exist.
+    Fields are named as in `--set`. Raises InputError for a name that does not exist.
     """
     names = names if len(names) > 1 else ("paper", *names)
     columns = [_flat({"model": asdict(model), "train": asdict(train)}) for model, train in map(preset, names)]

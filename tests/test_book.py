@@ -4,6 +4,7 @@ import re
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
+import code_links
 import draw_network
 import front
 import nbformat
@@ -117,6 +118,44 @@ def test_the_first_page_has_the_tally_the_training_and_every_chapter(book):
     for section in chapters["sections"]:
         for module in section["code"]:
             assert f'href="api.html#module-{module}"' in (book / "book" / "intro.html").read_text()
+
+
+def test_the_first_page_opens_with_what_the_records_say(book):
+    page, judged = (book / "book" / "intro.html").read_text(), verdicts.verdicts()
+    for word in verdicts.tally(judged):
+        assert f'href="claims.html?verdict={word.replace(" ", "+")}#the-ledger"' in page
+    shown = re.findall(r'<li data-verdict="([^"]+)"><a href="claims.html#claim-([\w-]+)">', page)
+    assert len(shown) >= 3 and all(judged[name].word == word for word, name in shown)
+    said = f"{judged['tower-specialisation'].word} ({judged['tower-specialisation'].value} runs)"
+    assert said in words(book, "book/intro")
+    gap = records.read(records.results_root() / front.RUN)["metrics"]["tower_selectivity_gap"]
+    assert f"differ by {gap:.2f}." in page
+
+
+def test_names_of_the_library_in_code_lead_to_their_entries(book):
+    there = set(re.findall(r'id="([\w.]+)"', (book / "book" / "api.html").read_text()))
+    for name in (each for each in listed() if each.startswith("notebooks/")):
+        links = re.findall(r'<a class="to-entry" href="\.\./book/api\.html#([\w.]+)"', (book / f"{name}.html").read_text())
+        assert links and set(links) <= there, name
+
+
+def test_only_what_a_chapter_imports_is_linked_and_once_a_block():
+    name, dot = '<span class="n">{}</span>'.format, '<span class="o">.</span>'
+    code = name("fit") + name("net") + dot + name("fit") + name("layers") + dot + name("conv_out") + name("fit") + name("other")
+    found = code_links.linked(code, {"fit": "a.fit"}, {"layers": "alexnet_lib.layers"}, "api.html")
+    assert re.findall(r'href="api.html#([\w.]+)">(.*?)</a>', found) == [
+        ("a.fit", name("fit")),
+        ("alexnet_lib.layers.conv_out", name("layers") + dot + name("conv_out")),
+    ]
+    assert re.sub(r"</?a[^>]*>", "", found) == code
+
+
+def test_signatures_are_written_as_python_is(book):
+    page = (book / "book" / "api.html").read_text()
+    signatures = [re.sub(r"<[^>]+>", "", found) for found in re.findall(r'<dt class="sig.*?</dt>', page, re.S)]
+    assert not [said for said in signatures if re.search(r"~|typing\.|&lt;factory|alexnet_lib\.\w+\.[A-Z]|Annotated", said)]
+    said = "Side in pixels of the images that its crops are cut from: 256 for 224"
+    assert said in words(book, "book/api")  # of a property, whose first words are no type
 
 
 def test_the_reference_has_every_public_entry_and_its_chapters(book):

@@ -4,6 +4,8 @@ import pytest
 from browsing import AXE, RUN_AXE, Opened, needs_browser
 from helpers import listed
 
+from alexnet_lib.evidence import verdicts
+
 pytestmark = needs_browser
 
 
@@ -36,6 +38,29 @@ def test_a_phone_needs_no_scrolling_sideways_and_the_dark_theme_keeps_the_pictur
             .map(e => e.outerHTML.slice(0, 100))"""
         )
         assert not unreached
+
+
+@pytest.mark.parametrize("name", [page for page in listed() if page.startswith("book/")])
+def test_no_table_of_words_is_cut_off_on_a_phone(chromium, book, name):
+    """Each row is a card there, which says the names of its columns."""
+    with Opened(chromium, book / f"{name}.html", width=360) as page:
+        cut = page.tab.evaluate(
+            """[...document.querySelectorAll(".bd-article table.table")].filter(t => t.scrollWidth > t.parentElement.clientWidth + 1
+            && [...t.querySelectorAll("tbody td")].some(td => td.textContent.length > 30)).map(t => t.textContent.slice(0, 60))"""
+        )
+        assert not cut
+        labels = page.tab.evaluate("[...document.querySelectorAll('table.cards td')].map(td => td.dataset.label || '')")
+        assert all(labels) and (labels or name != "book/intro")
+
+
+def test_a_count_of_the_first_page_leads_to_its_claims(chromium, book):
+    counted = verdicts.tally()
+    with Opened(chromium, book / "book" / "intro.html") as page:
+        page.tab.locator("ul.verdicts a", has_text="contradicted").focus()
+        page.tab.keyboard.press("Enter")
+        page.tab.wait_for_url("**/claims.html*")
+        shown = page.tab.locator("table.claims tbody tr:visible")
+        assert shown.count() == counted["contradicted"] == int(page.tab.locator("#ledger-count").inner_text().split()[0])
 
 
 def test_what_is_wrong_with_a_page_would_be_seen(chromium, tmp_path):
@@ -118,3 +143,15 @@ def test_nothing_is_cut_off_on_paper(chromium, book):
             ".filter(e => e.getClientRects().length && e.scrollWidth > e.clientWidth + 1).map(e => e.textContent.slice(0, 80))"
         )
         assert not cut
+        shadows = page.tab.evaluate(
+            "[...document.querySelectorAll('*')].filter(e => getComputedStyle(e).boxShadow != 'none').length"
+        )
+        assert not shadows  # each would be a picture in the PDF
+        fading = page.tab.evaluate(
+            "[...document.querySelectorAll('*')].filter(e => getComputedStyle(e).animationName != 'none').length"
+        )
+        assert not fading  # or a fold that opens is printed empty
+        kept = page.tab.evaluate(
+            "[...document.querySelectorAll('.bd-article pre, .bd-article .cell, .bd-article div.highlight, .bd-article div[class*=highlight-]')].filter(e => getComputedStyle(e).breakInside != 'auto').length"
+        )
+        assert not kept  # or half of a page stays white above a long block of code

@@ -82,6 +82,21 @@ def test_relative_error_is_said_too():
     assert "of the control's error" in "\n".join(cards.details(LEDGER["lrn"], verdict))
 
 
+def test_both_counts_are_said_where_one_arm_has_fewer_seeds():
+    claim = LEDGER["lrn"]
+    found = [run(claim.arm, s, test_top1_error=v) for s, v in enumerate(shifted(-0.2) * 4)]
+    found += [run(claim.control, s, test_top1_error=v) for s, v in enumerate(BASE * 2)]
+    verdict = verdicts.judge(claim, found)
+    assert (verdict.seeds, verdict.runs) == (10, (20, 10)) and "20 seeds against 10;" in "\n".join(cards.details(claim, verdict))
+    assert "20 seeds against 10," in cards.sentence(claim, verdict)
+
+
+def test_a_verdict_without_a_value_says_why():
+    claim = LEDGER["wider-weights"]
+    verdict = verdicts.Verdict(UNDECIDED, seeds=4, planned=4, runs=(4, 4), reason="neither side gets there", source="somewhere")
+    assert "Here: neither side gets there; 4 seeds, somewhere." in cards.sentence(claim, verdict)
+
+
 def test_nothing_is_judged_before_all_planned_seeds_are_there():
     claim = LEDGER["lrn"]
     found = [run(claim.arm, s, test_top1_error=v) for s, v in enumerate(shifted(-1.4))]

@@ -97,18 +97,28 @@ def details(claim: Claim, verdict: Verdict, say: Language = ENGLISH) -> list[str
         mean, low, high = verdict.relative
         lines.append(say("{mean:+.1f} % [{low:+.1f}, {high:+.1f}] of the control's error", mean=mean, low=low, high=high))
     if verdict.seeds:
-        seeds = say("{seeds} of {planned} seeds" if verdict.seeds < verdict.planned else "{seeds} seeds", **vars(verdict))
-        lines.append(say("{seeds}; {source}", seeds=seeds, source=say(verdict.source)))
+        lines.append(say("{seeds}; {source}", seeds=rests_on(verdict, say), source=say(verdict.source)))
     if verdict.reason:
         lines.append(say(verdict.reason))
     if verdict.word == verdicts.UNDECIDED and verdict.more:
-        seeds = "about {more} more seeds an arm would settle it" if verdict.more > 1 else "another seed an arm might settle it"
-        lines.append(say(seeds, more=verdict.more))
+        seeds = "about {each} seeds an arm would settle it" if verdict.more > 1 else "another seed an arm might settle it"
+        lines.append(say(seeds, each=verdict.seeds + verdict.more))
     return [*lines, claim.remark] if claim.remark and verdict.word != verdicts.NOT_YET else lines
 
 
+def rests_on(verdict: Verdict, say: Language = ENGLISH) -> str:
+    """How many seeds: of how many where some are missing, and of both arms where they have not as many."""
+    if verdict.seeds < verdict.planned:
+        return say("{seeds} of {planned} seeds", **vars(verdict))
+    if len(set(verdict.runs)) > 1:
+        return say("{arm} seeds against {control}", arm=verdict.runs[0], control=verdict.runs[1])
+    return say("{seeds} seeds", seeds=verdict.seeds)
+
+
 def measured(claim: Claim, verdict: Verdict, say: Language = ENGLISH) -> str:
-    """What came out, with its unit."""
+    """What came out, with its unit; where nothing can be said, why."""
+    if not verdict.value:
+        return say(verdict.reason)
     return f"{say(verdict.value)} {say(claim.unit)}" if verdict.seeds else say(verdict.value)
 
 
@@ -123,7 +133,7 @@ def sentence(claim: Claim, verdict: Verdict | None = None, say: Language = ENGLI
         return said + (say(" Measured by: `{command}`.", **vars(its)) if command else "")
     ours = measured(its, verdict, say)
     if verdict.seeds:
-        ours = say("{value}; {seeds} seeds, {source}", value=ours, seeds=verdict.seeds, source=say(verdict.source))
+        ours = say("{value}; {seeds}, {source}", value=ours, seeds=rests_on(verdict, say), source=say(verdict.source))
     return say("*{word}*: {claim} The paper: {paper}. Here: {ours}.", word=word, ours=ours, **vars(its))
 
 

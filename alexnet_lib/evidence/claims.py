@@ -62,7 +62,7 @@ class Claim:
     @property
     def unit(self) -> str:
         """Of the effect, for axes and tables."""
-        units = {"speedup": "times", "every_run": "of the runs"}
+        units = {"speedup": "times", "every_run": "runs"}
         return self.rule.get("unit", units.get(self.rule["kind"], "points"))
 
     @property

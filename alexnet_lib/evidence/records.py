@@ -212,7 +212,7 @@ def publish(record: dict, written: Path) -> Path:
 
 
 def results_path(record: dict, root: Path | None = None) -> Path:
-    """Where a record goes with --record: results/EXPERIMENT/ARM-seedN.json, or below another root."""
+    """Where a record goes with `--record`: results/EXPERIMENT/ARM-seedN.json, or below another root."""
     return (root or results_root()) / record["experiment"] / f"{record['arm']}-seed{record['seed']}.json"
 
 

@@ -1,4 +1,4 @@
-"""What the first page shows and nobody types: the tally of verdicts, the recorded training, the chapters, the map of the paper."""
+"""What the first page shows and nobody types: the recorded training, the chapters, the map of the paper (opening.py has its top)."""
 
 import base64
 import io
@@ -20,12 +20,6 @@ def in_words() -> str:
     """How many claims have which verdict, as a line of Markdown."""
     counted = verdicts.tally()
     return f"**{sum(counted.values())} claims**: " + ", ".join(f"**{count}** {word}" for word, count in counted.items())
-
-
-class Tally(SphinxDirective):
-    def run(self) -> list:
-        self.env.note_reread()  # the verdicts follow results/, which Sphinx does not watch
-        return self.parse_text_to_nodes(in_words() + ".")
 
 
 class Training(SphinxDirective):
@@ -110,7 +104,6 @@ def fill(app, doctree, docname: str) -> None:
 
 def setup(app) -> dict:
     app.add_node(Minutes)
-    app.add_directive("tally", Tally)
     app.add_directive("training", Training)
     app.add_directive("chapters", Chapters)
     app.add_directive("sections", Sections)

@@ -22,7 +22,9 @@ class Interactive(SphinxDirective):
 
     def run(self) -> list:
         self.env.note_reread()  # Sphinx watches neither the library nor results/
-        figure = nodes.figure("", nodes.raw("", self.html(), format="html"), script=self.script)
+        figure = nodes.figure("", nodes.raw("", self.html(), format="html"))
+        if self.script:
+            figure["script"] = self.script
         figure += nodes.caption("", "", *self.parse_inline(" ".join(self.content))[0])
         self.add_name(figure)
         return [figure]

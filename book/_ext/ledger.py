@@ -31,6 +31,11 @@ document.querySelectorAll('[data-ledger]').forEach(box => box.addEventListener('
   const count = document.getElementById('ledger-count');
   count.textContent = count.dataset.text.replace('{shown}', shown).replace('{all}', rows.length);
 }));
+const asked = new URLSearchParams(location.search).get('verdict');
+if (asked) {
+  document.getElementById('ledger-word').value = asked;
+  document.querySelector('[data-ledger]').dispatchEvent(new Event('input'));
+}
 """
 
 

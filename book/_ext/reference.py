@@ -20,6 +20,7 @@ import alexnet_lib
 # The core in the paper's order; what is not named here follows by name, and each wing after it.
 CORE = "config presets runs_2012 layers fast_lrn model towers exchange augment batches optim training checkpoint evaluation introspection summary"
 CODE = re.compile(r"(``?[^`]+``?)")
+NO_TYPE = "\ue000"  # a colon, while the sections of a docstring are set
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
@@ -52,25 +53,37 @@ def public(module: str) -> dict[str, str]:
 
 
 @cache
-def used(page: str) -> list[str]:
-    """The full names of what a chapter's code takes from the library, in the library's order."""
+def trees(page: str) -> list[ast.Module]:
+    """The code of a chapter, cell by cell."""
     cells = json.loads((NOTEBOOKS / f"{page}.ipynb").read_text())["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    trees = [ast.parse("\n".join(line for line in text.splitlines() if line[:1] not in "%!")) for text in code]
-    every = [node for tree in trees for node in ast.walk(tree)]
-    found, imported = set(), {}
-    for node in every:
+    return [ast.parse("\n".join(line for line in text.splitlines() if line[:1] not in "%!")) for text in code]
+
+
+@cache
+def imported(page: str) -> tuple[dict[str, str], dict[str, str]]:
+    """What a chapter imports of the library: (its entries, its modules), full names by those that the chapter uses."""
+    entries, whole_modules = {}, {}
+    for node in (node for tree in trees(page) for node in ast.walk(tree)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("alexnet_lib"):
             for name in node.names:
                 whole = f"{node.module}.{name.name}"
                 if whole in modules():
-                    imported[name.asname or name.name] = whole
+                    whole_modules[name.asname or name.name] = whole
                 else:
                     each = getattr(importlib.import_module(node.module), name.name, None)
-                    found.add(f"{getattr(each, '__module__', node.module)}.{name.name}")
-    for node in every:
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in imported:
-            found.add(f"{imported[node.value.id]}.{node.attr}")
+                    entries[name.asname or name.name] = f"{getattr(each, '__module__', node.module)}.{name.name}"
+    return entries, whole_modules
+
+
+@cache
+def used(page: str) -> list[str]:
+    """The full names of what a chapter's code takes from the library, in the library's order."""
+    entries, whole_modules = imported(page)
+    found = set(entries.values())
+    for node in (node for tree in trees(page) for node in ast.walk(tree)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in whole_modules:
+            found.add(f"{whole_modules[node.value.id]}.{node.attr}")
     return [name for module in modules() for name in public(module).values() if name in found]
 
 
@@ -98,10 +111,13 @@ def plain(app, what, name, thing, options, lines: list[str]) -> None:
         parts = CODE.split(line)
         parts[::2] = [re.sub(r"([*|]|_\b)", r"\\\1", part) for part in parts[::2]]
         lines[number] = "".join(parts)
+    if what == "property" and lines:  # a first line with a colon would be taken for a type and what is said of it
+        lines[0] = lines[0].replace(":", NO_TYPE)
 
 
 def name_users(app, what, name, thing, options, lines: list[str]) -> None:
-    """Adds to an entry the chapters that use it."""
+    """Adds to an entry the chapters that use it, and gives a property the colon back that `plain` hid."""
+    lines[:] = [line.replace(NO_TYPE, ":") for line in lines]
     if chapters := users(name):
         links = ", ".join(f":doc:`{int(page[:2])} </notebooks/{page}>`" for page in chapters)
         lines += ["", f"*Used in chapter{'s' if len(chapters) > 1 else ''}* {links}.", ""]
@@ -124,9 +140,21 @@ def name_used(app, doctree) -> None:
     next(iter(doctree.findall(nodes.section))).append(line)
 
 
+def without_modules(app, doctree) -> None:
+    """The index has the library's names, and not every file as two lines of its own."""
+    for node in doctree.findall(addnodes.index):
+        node["entries"] = [entry for entry in node["entries"] if not entry[1].startswith("module; ")]
+
+
 def short(app, what, name, thing, options, signature: str | None, returns: str | None) -> tuple:
-    """In signatures a field's bounds are left out: what is asked of a value is said by the error."""
-    return re.sub(r"Annotated\[(\w+), [^\]]*\]", r"\1", signature) if signature else signature, returns
+    """In signatures a field's bounds are left out: what is asked of a value is said by the error. A default that is made
+    anew for each is written as dots, since Sphinx makes links of what it can read as Python only."""
+    if not signature:
+        return signature, returns
+    signature = re.sub(r"(~?typing\.)?Annotated\[([\w.]+), [^\]]*\]", r"\2", signature)
+    return re.sub(r"~?\b(typing|alexnet_lib(\.\w+)+)\.(?=[A-Z])", "", signature.replace("<factory>", "...")).replace(
+        "~", ""
+    ), returns
 
 
 def setup(app) -> dict:
@@ -135,4 +163,5 @@ def setup(app) -> dict:
     app.connect("autodoc-process-docstring", name_users, priority=600)  # and after
     app.connect("autodoc-process-signature", short)
     app.connect("doctree-read", name_used)
+    app.connect("doctree-read", without_modules)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

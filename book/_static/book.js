@@ -44,11 +44,29 @@ document.addEventListener("DOMContentLoaded", () => {
   }
   for (const slider of article.querySelectorAll(".slider")) enlarge(slider.querySelectorAll("img"));
 
+  // A table of words, wider than a narrow screen: each row becomes a card, whose lines name their columns (book.css).
+  const tables = [...article.querySelectorAll("table.table")].filter((table) =>
+    table.tHead && [...table.tBodies].some((body) => [...body.querySelectorAll("td")].some((td) => td.textContent.length > 30)));
+  for (const table of tables) {
+    const names = [...table.tHead.rows[0].cells].map((cell) => cell.textContent.trim());
+    for (const td of table.querySelectorAll("tbody td")) td.dataset.label = names[td.cellIndex];
+  }
+  const fit = () => {
+    for (const table of tables) {
+      table.classList.remove("cards");
+      const cut = table.scrollWidth > table.parentElement.clientWidth + 1;
+      table.classList.toggle("cards", cut && matchMedia("(max-width: 576px)").matches);
+    }
+  };
+
   // What can be scrolled must be reached by keyboard. The theme sees to code and tables of its own, not to these.
   const scrollable = article.querySelectorAll(".cell_output table, .cell_output pre, .math, mjx-container, .scrolls, .pst-scrollable-table-container");
-  const look = () => scrollable.forEach((each) => {
-    if (each.scrollWidth > each.clientWidth + 1) each.tabIndex = 0;
-  });
+  const look = () => {
+    fit();
+    scrollable.forEach((each) => {
+      if (each.scrollWidth > each.clientWidth + 1) each.tabIndex = 0;
+    });
+  };
   const ready = window.MathJax?.startup?.promise || Promise.resolve();
   ready.then(look);
   window.addEventListener("load", look);
