@@ -27,8 +27,8 @@ class Verdict:
     Attributes:
         word: one of WORDS.
         value: what was measured, as text.
-        seeds: how many runs of the arm it rests on, of how many that were planned.
-        planned: the seeds of the arm in experiments.json.
+        seeds: how many runs of an arm it rests on; where two arms are compared, of the one that lacks the most or has fewest.
+        planned: the seeds of that arm in experiments.json.
         effects: one a seed: for a comparison, each run of the arm against the mean of the control.
         interval: (mean, low, high) of the effect; None for fewer than two runs.
         relative: the same in percent of the control's error, where the effect is one of error.
@@ -91,9 +91,10 @@ def judge(claim: Claim, found: Sequence[dict] | None = None, planned: int | None
         found = records.read_experiment(claim.experiment)
     runs = [[r for r in found if r["arm"] == name and _value(rule, r) is not None] for name in (claim.arm, claim.control) if name]
     plan = [planned] * len(runs) if planned else _planned(claim)
-    missing, there, asked = max((p - len(side), len(side), p) for side, p in zip(runs, plan, strict=True))
+    counts = [(p - len(side), len(side), p) for side, p in zip(runs, plan, strict=True)]
+    missing, there, asked = max(counts, key=lambda count: (count[0], -count[1]))
     used = [r for side in runs for r in side]
-    facts = {"seeds": there, "planned": asked, "source": _source(used)}  # of the arm that lacks the most
+    facts = {"seeds": there, "planned": asked, "source": _source(used)}  # of the arm that lacks the most, or has the fewest
     if reason := _not_comparable(used):
         return Verdict(NOT_YET, reason=reason, **facts)
     sides = [[_value(rule, r) for r in side] for side in runs]
