@@ -110,6 +110,16 @@ def test_nothing_is_judged_before_all_planned_seeds_are_there():
     assert verdicts.judge(claim, found).word != NOT_YET
 
 
+def test_seeds_are_those_of_the_arm_with_the_fewest():
+    """What is said to be missing follows from it, too: six runs against twenty are not twenty of both."""
+    claim = LEDGER["linear-rule"]
+    values = {claim.arm: [35.0, 31.0, 38.0, 33.0, 36.0, 32.0], claim.control: [34.0 + 0.1 * s for s in range(20)]}
+    found = [run(arm, s, test_top1_error=v) for arm, errors in values.items() for s, v in enumerate(errors)]
+    verdict = verdicts.judge(claim, found)
+    assert verdict.word == UNDECIDED and (verdict.seeds, verdict.planned) == (6, 6)
+    assert verdict.more == statistics.seeds_for(np.std(values[claim.arm], ddof=1), claim.rule["margin"]) - 6
+
+
 @pytest.mark.parametrize(
     "facts, said",
     [
@@ -245,6 +255,11 @@ def test_cards_have_three_columns_and_a_fold():
     assert "Rule: The 95 % interval" in text and "python -m alexnet_lib measure ablations --arm whole --arm no_lrn" in text
     with pytest.raises(InputError, match="Did you mean 'ten-views'"):
         cards.Card(["ten-view"])
+
+
+def test_a_sentence_without_a_figure_says_why_there_is_none():
+    verdict = verdicts.Verdict(UNDECIDED, reason="neither side gets there", seeds=4, planned=4, source="one card")
+    assert cards.sentence(LEDGER["wider-weights"], verdict).endswith("Here: neither side gets there; 4 seeds, one card.")
 
 
 def test_a_sentence_says_what_came_out_or_how_to_measure():

@@ -233,27 +233,19 @@ def guesses_figure(
         probabilities: (N, classes).
         labels: the right classes.
     """
-    figure, axes = plt.subplots(2, len(images), figsize=(8.5, 3.6), height_ratios=(1.3, 1), squeeze=False)
+    figure, axes = plt.subplots(2, len(images), figsize=(8.5, 4.2), height_ratios=(1, 1.1), squeeze=False)
     for column, (image, p, label) in enumerate(zip(images, probabilities, labels, strict=True)):
         top, below = axes[:, column]
         top.imshow(image)
         top.set_title(classes[label], fontsize=9, parse_math=False)
         top.axis("off")
         best = p.topk(min(count, len(classes)))
-        places = range(len(best.indices))
-        below.barh(places, best.values.tolist(), color=[COLOURS[0] if i == label else COLOURS[3] for i in best.indices])
-        for place, i in zip(places, best.indices, strict=True):
-            below.text(
-                0.02,
-                place,
-                classes[i][:20],
-                parse_math=False,
-                va="center",
-                fontsize=7,
-                color=INK,
-                bbox={"fc": CARD, "ec": "none", "pad": 0.6, "alpha": 0.75},
-            )
-        below.set(xlim=(0, 1), ylim=(len(places) - 0.5, -0.5), yticks=[], xticks=(0, 1), xlabel="probability")
+        places = np.arange(len(best.indices))
+        colours = [COLOURS[0] if i == label else COLOURS[3] for i in best.indices]
+        below.barh(places, best.values.tolist(), height=0.3, color=colours)
+        for place, i in zip(places, best.indices, strict=True):  # above its bar: no letter lies on a colour
+            below.text(0, place - 0.2, classes[i][:20], parse_math=False, va="bottom", fontsize=9, color=INK)
+        below.set(xlim=(0, 1), ylim=(len(places) - 0.6, -0.8), yticks=[], xticks=(0, 1), xlabel="probability")
     return done(figure)
 
 

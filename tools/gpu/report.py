@@ -5,9 +5,15 @@ from alexnet_lib.evidence import records
 NOT_YET = "No card has been measured yet. Measured by: `make gpu`."
 
 
+def speed() -> str:
+    """A table of ratios for each card whose record is in results/gpu/; "" where there is none."""
+    found = [r for r in records.read_experiment("gpu") if r["arm"].startswith("speed-") and "cpu" not in r["arm"]]
+    return "\n\n".join(_ratios(r) for r in found)
+
+
 def markdown() -> str:
-    """A table of ratios for each card whose record is in results/gpu/, and one of the first steps; else the command."""
-    blocks = [_ratios(r) for r in records.read_experiment("gpu") if r["arm"].startswith("speed-") and "cpu" not in r["arm"]]
+    """Those tables, and one of the first steps; else the command."""
+    blocks = [speed()] if speed() else []
     starts = [r for r in records.read_experiment("paper_start") if r["environment"]["device"] != "cpu"]
     return "\n\n".join([*blocks, *([_starts(starts)] if starts else [])] or [NOT_YET])
 
