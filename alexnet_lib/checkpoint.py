@@ -22,6 +22,8 @@ from .system.strict import InputError
 
 FORMAT = 1  # of the facts; those that name none have this one
 PATTERN = "checkpoint-*.safetensors"
+KINDS = {"model": dict, "train": dict, "data": str, "classes": list, "schedule": dict, "curve": list, "first_losses": list}
+KINDS |= {"step": int, "seconds": float, "processes": int}  # of the facts of a run
 
 
 class DamagedError(InputError):
@@ -71,6 +73,9 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict]:
         facts = json.loads(header["facts"])
         if (found := facts.pop("format", FORMAT)) != FORMAT:
             raise InputError(f"its format is {found}, and this one reads {FORMAT}")
+        for name, kind in KINDS.items():
+            if not isinstance(facts.get(name, kind()), kind):
+                raise InputError(f"its {name} is no {kind.__name__}")
     return tensors, facts
 
 
@@ -148,12 +153,13 @@ def understood(path: Path) -> Iterator[None]:
 
 
 def check_tensors(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
-    """Raises InputError naming the first tensor that is missing, one too many or of another shape."""
+    """Raises InputError naming the first tensor that is missing, one too many or of another shape or type."""
     for name in sorted(found.keys() | wanted.keys()):
         if name not in found or name not in wanted:
             raise InputError(f"it has {'no' if name in wanted else 'a'} tensor {name}")
-        if found[name].shape != wanted[name].shape:
-            raise InputError(f"{name} is {tuple(found[name].shape)} there and {tuple(wanted[name].shape)} here")
+        there, here = (f"{tuple(x.shape)} of {x.dtype}" for x in (found[name], wanted[name]))
+        if there != here:
+            raise InputError(f"{name} is {there} there and {here} here")
 
 
 def check_same(what: str, path: Path, saved, asked) -> None:
