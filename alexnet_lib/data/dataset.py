@@ -133,7 +133,7 @@ class PackedDataset:
             raise NotWhole(
                 f"{shown(folder)} is no packed set, or one that was not finished: {missing} is missing. Pack it (again)"
             ) from error
-        except (KeyError, TypeError, ValueError, EOFError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, EOFError, AttributeError, RecursionError) as error:
             hint = "Pack into it again: what is whole is kept"
             raise NotWhole(f"{shown(folder)} is damaged ({error}). {hint}") from error
         except OSError as error:
