@@ -71,11 +71,8 @@ def pack(
             raise ValueError
     except ValueError:
         raise InputError(f"--shard is I/N with 1 <= I <= N, such as 2/8, not {shard!r}") from None
-    print(
-        pack_set(
-            source, path_of(dest), size=size, holdout=holdout, shard=(part - 1, of), workers=workers, allow_broken=allow_broken
-        )
-    )
+    dest = path_of(dest)
+    print(pack_set(source, dest, size=size, holdout=holdout, shard=(part - 1, of), workers=workers, allow_broken=allow_broken))
 
 
 @app.command()
