@@ -72,7 +72,6 @@ def pack(
             raise ValueError
     except ValueError:
         raise InputError(f"--shard is I/N with 1 <= I <= N, such as 2/8, not {shard!r}") from None
-    path_of(source.removeprefix("folder:"))
     dest = path_of(dest)
     print(pack_set(source, dest, size=size, holdout=holdout, shard=(part - 1, of), workers=workers, allow_broken=allow_broken))
 
@@ -100,6 +99,8 @@ def train(
     model, training = overridden(model, merge(training, {"seed": seed} | ({"data": data} if data else {})), settings)
     experiment, arm, device = file_name("--experiment", experiment), file_name("--arm", arm or name), pick_device(device)
     run_dir = path_of(run_dir) if run_dir else records.run_dir(experiment, arm, training, preset(name)[1].data)
+    if record:
+        records.results_root()  # refused now, where it would be refused after the training
     keep_classes = any(setting.startswith("model.classes=") for setting in settings)
     if (said := hint(training.precision, device)) and rank_and_world()[0] == 0:
         print(f"hint: {said}", file=sys.stderr)
@@ -203,17 +204,17 @@ def evaluate(
 ):
     """Print top-1 and top-5 error of a checkpoint, or of the average of several."""
     from . import evaluation
-    from .checkpoint import check_classes, load_model
+    from .checkpoint import check_classes, load_model, understood
     from .data.dataset import open_dataset
 
     one_of("views", views, evaluation.VIEWS)
     one_of("split", split, ("train", "test", "val"))
     device = pick_device(device)
-    if data:
-        path_of(data.removeprefix("folder:"))
     loaded = [load_model(path_of(path)) for path in checkpoints]
     models = [model.to(device) for model, _ in loaded]
-    dataset = open_dataset(data or loaded[0][1]["train"]["data"], split, size=models[0].config.packed_size)
+    with understood(checkpoints[0]):
+        data = data or str(loaded[0][1]["train"]["data"])
+    dataset = open_dataset(data, split, size=models[0].config.packed_size)
     for model, path in zip(models, checkpoints, strict=True):
         if model.config.classes != len(dataset.classes):
             raise InputError(

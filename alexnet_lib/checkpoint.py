@@ -11,9 +11,21 @@ from pathlib import Path
 from torch import Tensor
 
 from .system.strict import InputError
-from .system.tensors import DamagedError, load, save, understood
+from .system.tensors import DamagedError, read, save, understood
 
 PATTERN = "checkpoint-*.safetensors"
+KINDS = {"model": dict, "train": dict, "data": str, "classes": list, "schedule": dict, "curve": list, "first_losses": list}
+KINDS |= {"step": int, "seconds": float, "processes": int}  # of the facts of a run
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """(tensors, facts) of a checkpoint. Raises as system.tensors.read, and InputError where a fact is of another kind."""
+    tensors, facts = read(path)
+    with understood(path):
+        for name, kind in KINDS.items():
+            if not isinstance(facts.get(name, kind()), kind):
+                raise InputError(f"its {name} is no {kind.__name__}")
+    return tensors, facts
 
 
 def save_step(folder: Path, step: int, tensors: dict[str, Tensor], facts: dict, keep: int) -> Path:
@@ -80,12 +92,13 @@ def load_model(path: Path, config=None):
 
 
 def check_tensors(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
-    """Raises InputError naming the first tensor that is missing, one too many or of another shape."""
+    """Raises InputError naming the first tensor that is missing, one too many or of another shape or type."""
     for name in sorted(found.keys() | wanted.keys()):
         if name not in found or name not in wanted:
             raise InputError(f"it has {'no' if name in wanted else 'a'} tensor {name}")
-        if found[name].shape != wanted[name].shape:
-            raise InputError(f"{name} is {tuple(found[name].shape)} there and {tuple(wanted[name].shape)} here")
+        there, here = (f"{tuple(x.shape)} of {x.dtype}" for x in (found[name], wanted[name]))
+        if there != here:
+            raise InputError(f"{name} is {there} there and {here} here")
 
 
 def check_same(what: str, path: Path, saved, asked) -> None:

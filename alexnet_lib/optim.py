@@ -164,5 +164,5 @@ class Schedule:
         return {"dropped": self.dropped, "best": best, "since_best": self.since_best}
 
     def load_state(self, state: dict) -> None:
-        best = math.inf if state["best"] is None else state["best"]
-        self.dropped, self.best, self.since_best = state["dropped"], best, state["since_best"]
+        best = math.inf if state["best"] is None else float(state["best"])
+        self.dropped, self.best, self.since_best = int(state["dropped"]), best, int(state["since_best"])

@@ -262,8 +262,7 @@ class Trainer:
 
     def resume(self) -> None:
         """Takes up the newest sound checkpoint in the run's folder, if there is one."""
-        found = checkpoint.newest(self.run_dir)
-        if found is not None:
+        if found := checkpoint.newest(self.run_dir):
             self._load(*found)
         if self._sum(torch.tensor(float(self.step), device=self.device)) != self.step * self.world:
             raise InputError(f"the processes find different checkpoints in {self.run_dir}: let all machines share the folder")
@@ -275,14 +274,17 @@ class Trainer:
         checkpoint.check_same("model", path, model, self.model.config)
         checkpoint.check_same("training", path, train, replace(self.config, **{f: getattr(train, f) for f in free}))
         checkpoint.check_classes(path, facts, self.train_set)
+        if facts.get("data") != self.train_set.checksum:
+            raise InputError(f"{path.parent} holds a run on other data. Name another run folder, or remove that one")
         with checkpoint.understood(path):
-            checksum, mine = facts["data"], Trainer.tensors(self) | {"tally": self.tally}
+            mine = Trainer.tensors(self) | {"tally": self.tally}
             checkpoint.check_tensors(tensors, mine)
             self.schedule.load_state(facts["schedule"])
-            self.step, self.seconds, self.curve = int(facts["step"]), float(facts["seconds"]), list(facts["curve"])
-            self.first_losses, self.processes = list(facts["first_losses"]), max(self.world, int(facts["processes"]))
-        if checksum != self.train_set.checksum:
-            raise InputError(f"{path.parent} holds a run on other data. Name another run folder, or remove that one")
+            self.step, self.seconds, self.curve = facts["step"], facts["seconds"], facts["curve"]
+            self.first_losses, self.processes = facts["first_losses"], max(self.world, facts["processes"])
+            past = self.step - len(self.curve) * self.steps_per_epoch  # an epoch, where it was stopped before the evaluation
+            if not (0 <= past <= self.steps_per_epoch and all("train_loss" in entry for entry in self.curve)):
+                raise InputError(f"its step, {self.step}, and its curve of {len(self.curve)} epochs do not fit together")
         for name, tensor in mine.items():
             tensor.copy_(tensors[name])
         if self.rank:  # the sum over the processes that there were is the first one's

@@ -55,6 +55,8 @@ def test_every_command_knows_every_preset(capsys, tmp_path, name):
         (["pack", "photos10", "out", "--shard", "3/2"], "--shard is I/N", 1),
         (["pack", "photos10", "~nobody-here/x"], "no such home folder", 1),
         (["pack", "photos10", "out", "--size", "1000000000"], "size", 2),
+        (["pack", "", "out"], "'' is no path", 1),
+        (["pack", "a\0b", "out"], r"'a\x00b' is no path", 1),
         (["train", "--preset", "quik"], "Did you mean 'quick'", 1),
         (["train", "--data", "cifar"], "Did you mean 'cifar10'", 1),
         (["train", "--data", "~nobody-here/x"], "no such home folder", 1),
@@ -68,6 +70,7 @@ def test_every_command_knows_every_preset(capsys, tmp_path, name):
         (["train", "--experiment", "/x"], "--experiment names files", 1),
         (["train", "--device", "banana"], "no device 'banana' here", 1),
         (["train", "--device", "meta"], "no device 'meta' here", 1),
+        (["train", "--device", "hpu"], "no device 'hpu' here", 1),
         (["measure", "ablation"], "Did you mean 'ablations'", 1),
         (["measure", "ablations", "--device", "cuda:99"], "no device 'cuda:99' here", 1),
         (["measure", "ablations", "--arm", "whole", "--seed", str(2**64)], "seed must be", 1),
@@ -82,6 +85,15 @@ def test_what_is_wrong_gets_one_line(capsys, words, said, status):
     found, out, errors = called(capsys, *words)
     assert found == status and not out
     assert errors.startswith("error: ") and said in errors and errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "name, words", [("ALEXNET_DATA", ("--fit-only",)), ("ALEXNET_RESULTS", ("--record",)), ("ALEXNET_RUNS", ())]
+)
+def test_a_home_that_does_not_exist_is_refused_before_the_training(capsys, monkeypatch, name, words):
+    monkeypatch.setenv(name, "~nobody-here/x")
+    status, out, errors = called(capsys, "train", *words)
+    assert (status, out) == (1, "") and errors.startswith("error: ~nobody-here/x: there is no such home folder here")
 
 
 def test_a_process_says_it_too_and_ends_with_the_status():

@@ -159,6 +159,33 @@ def test_splits_that_could_be_meant_otherwise_are_refused(tmp_path, parts, words
         tree(make_tree(tmp_path / "t", parts))
 
 
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        (
+            ("training_set/cat", "training_set/dog", "test_set/cat", "test_set/dog"),
+            "test_set/ and training_set/ are read as classes",
+        ),
+        (
+            ("seg_train/sea", "seg_test/sea", "seg_pred"),
+            "both have a folder sea. If these are splits, call them train/ and test/",
+        ),
+        (("cat", "dog", "valid"), "valid/ is read as a class"),
+    ],
+)
+def test_what_looks_like_a_split_and_is_read_as_a_class_is_reported(tmp_path, parts, words):
+    assert words in "; ".join(tree(make_tree(tmp_path / "t", parts)).notes)
+    assert not tree(make_tree(tmp_path / "plain", ("cat/indoors", "cat/outdoors", "dog"))).notes
+
+
+@pytest.mark.parametrize("inside", [".", "packed", "cat/packed"])
+def test_a_tree_is_not_packed_into_itself(tmp_path, inside):
+    root = make_tree(tmp_path / "t", ("cat", "dog"))
+    with pytest.raises(InputError, match="name a folder outside it"):
+        pack(str(root), root / inside, size=16)
+    assert tree(root).classes == ("cat", "dog") and sorted(os.listdir(root)) == ["cat", "dog"]
+
+
 def test_trains_may_be_a_class(tmp_path):
     assert tree(make_tree(tmp_path / "t", ("bus", "car", "train"))).classes == ("bus", "car", "train")
 

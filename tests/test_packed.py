@@ -584,6 +584,7 @@ def test_a_damaged_folder_is_said_in_one_line(tmp_path):
     for text, words in (
         ("{", "is damaged"),
         ("[]", "is damaged"),
+        ("[" * 100_000, "is damaged"),
         (json.dumps({k: v for k, v in facts.items() if k != "splits"}), "is damaged (index.json has another checksum)"),
         (json.dumps({k: v for k, v in facts.items() if k != "sha256"}), "is damaged ('sha256')"),
     ):

@@ -30,6 +30,21 @@ def test_records_are_read_back_or_refused(tmp_path):
         records.write(record, tmp_path / "file" / "x.json")
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"experiment": "e", "arm": "a", "seed": 3, "metrics": {"x": NaN}}', "NaN is no number of JSON"),
+        ('{"experiment": "e", "arm": "a", "seed": 3, "metrics": {"x": -Infinity}}', "-Infinity is no number of JSON"),
+        ('{"experiment": "e", "arm": "a", "seed": 3, "metrics": [1]}', "its metrics have no names"),
+        ("[" * 100_000, "recursion"),
+    ],
+)
+def test_what_no_run_writes_is_no_record(tmp_path, text, words):
+    (tmp_path / "a-seed3.json").write_text(text)
+    with pytest.raises(InputError, match=f"is not a record: .*{words}"):
+        records.read(tmp_path / "a-seed3.json")
+
+
 def test_every_committed_record_is_whole():
     for path in records.results_root().rglob("*.json"):
         record = records.read(path)

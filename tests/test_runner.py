@@ -87,6 +87,11 @@ def test_runs_are_recorded_once_and_a_failed_one_is_named(few):
     assert "1 failed, 1 recorded" in broken.stdout and broken.returncode == 1 and "failed: tiny/a seed 2" in broken.stderr
 
 
+def test_no_hours_at_all_start_no_run(few, monkeypatch):
+    monkeypatch.setattr(runner, "_start", lambda *_: pytest.fail("started"))
+    assert not runner.run_all(runner.tasks(), device="cpu", hours=0).total()
+
+
 def ignore_ctrl_c() -> None:
     """As nohup and a shell's & leave it to what they start, and to whatever that starts."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

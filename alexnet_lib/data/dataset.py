@@ -17,7 +17,7 @@ import numpy as np
 
 from ..system.files import advice
 from ..system.progress import bar
-from ..system.strict import InputError
+from ..system.strict import InputError, path_of
 from . import sources
 from .folders import shown, state
 from .packing import FORMAT, index_checksum, pack
@@ -45,7 +45,7 @@ def open_dataset(
         InputError: no such data set or split, it cannot be fetched, packed or opened, or its folder has changed since.
     """
     data = str(data)
-    folder = Path(data.removeprefix("folder:")).expanduser()
+    folder = path_of(data.removeprefix("folder:"))
     if data not in sources.NAMES and ((folder / "index.json").is_file() or (folder / PARTS).is_dir()):
         return PackedDataset.open(folder, split)
     source, root = sources.find(data, root), sources.data_root(root)
@@ -133,7 +133,7 @@ class PackedDataset:
             raise NotWhole(
                 f"{shown(folder)} is no packed set, or one that was not finished: {missing} is missing. Pack it (again)"
             ) from error
-        except (KeyError, TypeError, ValueError, EOFError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, EOFError, AttributeError, RecursionError) as error:
             hint = "Pack into it again: what is whole is kept"
             raise NotWhole(f"{shown(folder)} is damaged ({error}). {hint}") from error
         except OSError as error:

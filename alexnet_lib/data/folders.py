@@ -4,6 +4,7 @@ Each real folder is read once, whatever links lead to it, and what systems leave
 """
 
 import hashlib
+import itertools
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -73,6 +74,8 @@ def tree(folder: Path, tests: Sequence[Sequence[str]] = TESTS) -> Listing:
         if untested := sorted(set(range(len(names))) - set(splits["test"].labels.tolist())):
             some = ", ".join(shown(names[i]) for i in untested[:3]) + (", ..." if len(untested) > 3 else "")
             notes.append(f"no test images of {len(untested)} classes: {some}")
+    elif train == folder:
+        notes += _doubts(folder, names)
     if len(names) == 1:
         notes.append("there is one class only, so nothing to tell apart")
     return Listing(tuple(map(shown, names)), splits, tuple(notes))
@@ -97,6 +100,19 @@ def _split_folders(folder: Path, tests: Sequence[Sequence[str]]) -> tuple[Path, 
     unread = [f"{shown(name)}/" for name in names if name not in (*trains, *chosen)]
     notes = [f"not read: {', '.join(unread[:5])} beside {trains[0]}/"] if unread else []
     return folder / trains[0], folder / chosen[0] if chosen else None, notes
+
+
+def _doubts(folder: Path, names: Sequence[str]) -> list[str]:
+    """What is read as classes, and looks as if it were splits."""
+    notes = [f"{shown(name)}/ is read as a class" for name in names if name.lower() in sum(TESTS, TRAIN)]
+    inside = [set(_subfolders(folder / name)) for name in names] if len(names) <= 5 else []  # nobody has more splits
+    for (one, ours), (other, theirs) in itertools.combinations(zip(names, inside, strict=False), 2):
+        if both := sorted(ours & theirs):
+            hint = "If these are splits, call them train/ and test/"
+            notes.append(
+                f"{shown(one)}/ and {shown(other)}/ are read as classes, and both have a folder {shown(both[0])}. {hint}"
+            )
+    return notes
 
 
 def _claimed(classes: list[Path]) -> set[tuple[int, int]]:

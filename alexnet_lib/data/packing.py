@@ -46,6 +46,8 @@ def pack(
         InputError: too many broken images (dest/broken.txt lists them), a disk that is full, or as sources.find.
     """
     source, dest = sources.find(data, root), Path(dest)
+    if source.origin and dest.resolve().is_relative_to(source.origin):
+        raise InputError(f"{shown(dest)} lies in the folder that is packed, as if it were a class: name a folder outside it")
     listing = source.read()
     facts = {"name": source.name, "listing": state(listing, source.origin) if source.origin else None}
     listing = listing._replace(splits=sources.hold_out(listing.splits, holdout))

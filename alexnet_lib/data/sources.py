@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..system.strict import InputError, one_of
+from ..system.strict import InputError, one_of, path_of
 from .download import fetch, unpack
 from .folders import TESTS, Listing, Split, own_side, shown, tree
 from .photos10 import PHOTOS, photographs10, photos10
@@ -42,7 +42,7 @@ class Source:
 
 def data_root(root: Path | str | None = None) -> Path:
     """The folder of downloaded and packed data: the one given, $ALEXNET_DATA, or data/ beside the library."""
-    return Path(root or os.environ.get("ALEXNET_DATA") or Path(__file__).resolve().parents[2] / "data").expanduser()
+    return path_of(root or os.environ.get("ALEXNET_DATA") or Path(__file__).resolve().parents[2] / "data")
 
 
 def find(data: str, root: Path | str | None = None) -> Source:
@@ -66,7 +66,7 @@ def find(data: str, root: Path | str | None = None) -> Source:
         return Source(name, None, partial(imagenette, IMAGENETTES[data], root / name))
     if data == "imagenet":
         return Source("imagenet", None, partial(imagenet, root / "imagenet"))
-    folder = Path(data.removeprefix("folder:")).expanduser().resolve()
+    folder = path_of(data.removeprefix("folder:")).resolve()
     if not folder.is_dir():
         if not data.startswith("folder:") and os.sep not in data:
             one_of("data set", data, (*NAMES, "folder:PATH"))

@@ -219,17 +219,23 @@ def results_path(record: dict, root: Path | None = None) -> Path:
 def read(path: Path) -> dict:
     """A record by its path. Raises InputError where it is missing, not a record, or not what was written."""
     try:
-        record = json.loads(Path(path).read_text())
+        record = json.loads(Path(path).read_text(), parse_constant=_not_finite)
     except FileNotFoundError:
         raise InputError(f"no record at {path}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is not a record: {error}") from error
     if not isinstance(record, dict) or (absent := {"experiment", "arm", "seed", "metrics"} - set(record)):
         missing = f"it has no {', '.join(sorted(absent))}" if isinstance(record, dict) else "it is no object"
         raise InputError(f"{path} is not a record: {missing}")
+    if not isinstance(record["metrics"], dict):
+        raise InputError(f"{path} is not a record: its metrics have no names")
     if record.get("checksum", checksum(record)) != checksum(record):
         raise InputError(f"{path} was altered or damaged: its checksum does not match. Take it from version control again")
     return record
+
+
+def _not_finite(word: str) -> None:
+    raise ValueError(f"{word} is no number of JSON")
 
 
 def read_experiment(experiment: str) -> list[dict]:

@@ -110,7 +110,7 @@ def run_all(
     on_cpu = device == "cpu" or not _has_gpu()
     waiting = wanted(every, "cpu" if on_cpu else "cuda")
     jobs = jobs or (cores() if on_cpu else ON_A_GPU)
-    deadline = time.monotonic() + 3600 * hours if hours else float("inf")
+    deadline = time.monotonic() + 3600 * hours if hours is not None else float("inf")
     running: dict[Task, subprocess.Popen] = {}
     ended: Counter = Counter()
     with bar(total=len(waiting), unit="run", desc="experiments") as shown, stop_requests() as stop:

@@ -30,7 +30,7 @@ def pick_device(name: str | None = None) -> str:
     name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if name == "cuda" else name
     try:
         torch.zeros(1, device=name).item()  # "meta" has no numbers
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, ImportError) as error:
         raise InputError(f"no device {name!r} here: {str(error).splitlines()[0]}") from error
     return name
 

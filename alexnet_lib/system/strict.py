@@ -55,7 +55,10 @@ def file_name(what: str, text: str) -> str:
 
 
 def path_of(text: str | os.PathLike) -> Path:
-    """The path that a user names, ~ and ~user read as a shell would. Raises InputError where there is no such home."""
+    """The path that a user names, ~ and ~user read as a shell would. Raises InputError where there is no such home, or it is
+    no path."""
+    if not str(text).strip() or "\0" in str(text):
+        raise InputError(f"{str(text)!r} is no path: name a folder")
     try:
         return Path(text).expanduser()
     except RuntimeError:

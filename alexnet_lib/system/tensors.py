@@ -41,8 +41,8 @@ def save(path: Path, tensors: dict[str, Tensor], facts: dict) -> None:
         raise InputError(f"cannot write the checkpoint {path}: {advice(error)}") from error
 
 
-def load(path: Path) -> tuple[dict[str, Tensor], dict]:
-    """(tensors, facts) of a checkpoint.
+def read(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """(tensors, facts) of a file.
 
     Raises:
         DamagedError: it is missing, cut short, altered or of another kind.
