@@ -1,6 +1,7 @@
 """What several tests share: a tiny network and training, a tree of pictures, the book's pages, and processes of their own."""
 
 import html
+import json
 import os
 import re
 import struct
@@ -54,6 +55,13 @@ def run(*words: str, timeout: float = 300, **env: str) -> subprocess.CompletedPr
     """python -m alexnet_lib WORDS, with its output."""
     command = [sys.executable, "-m", "alexnet_lib", *map(str, words)]
     return subprocess.run(command, cwd=ROOT, env=os.environ | env, capture_output=True, text=True, timeout=timeout)
+
+
+def record_of(folder) -> dict:
+    """What must be equal of two runs: curve, first losses, figures and guesses of their record, without times."""
+    record = json.loads((folder / "record.json").read_text())
+    curve = [{k: v for k, v in entry.items() if k != "seconds"} for entry in record["curve"]]
+    return {"curve": curve} | {name: record[name] for name in ("metrics", "first_losses", "steps", "outcomes")}
 
 
 def is_running(process: int) -> bool:

@@ -11,13 +11,10 @@ from importlib.metadata import distributions, packages_distributions, version
 import pytest
 from helpers import ROOT
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 NEEDED = {r.name: r for r in map(Requirement, tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"])}
 PINNED = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
-
-
-def plain(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def test_the_lock_has_every_package_and_the_checksums_of_its_files():
@@ -27,10 +24,10 @@ def test_the_lock_has_every_package_and_the_checksums_of_its_files():
     for block in blocks:
         name, number = re.match(r"([\w.-]+)==([^\s;]+)", block).groups()
         assert re.search(r"--hash=sha256:[0-9a-f]{64}", block), name
-        locked.setdefault(plain(name), set()).add(number)
-    assert {plain(name): {number} for name, number in PINNED.items()}.items() <= locked.items(), "run make lock"
-    there = {plain(d.metadata["Name"]): d for d in distributions()}
-    needed, seen = [plain(name) for name in PINNED], set()
+        locked.setdefault(canonicalize_name(name), set()).add(number)
+    assert {canonicalize_name(name): {number} for name, number in PINNED.items()}.items() <= locked.items(), "run make lock"
+    there = {canonicalize_name(d.metadata["Name"]): d for d in distributions()}
+    needed, seen = [canonicalize_name(name) for name in PINNED], set()
     while needed:  # all that these need here, and what that needs
         if (name := needed.pop()) in seen:
             continue
@@ -38,7 +35,9 @@ def test_the_lock_has_every_package_and_the_checksums_of_its_files():
         assert there[name].version in locked[name], f"{name}: run make lock"
         wanted = map(Requirement, there[name].requires or [])
         needed += [
-            plain(r.name) for r in wanted if (r.marker is None or r.marker.evaluate({"extra": ""})) and plain(r.name) in there
+            canonicalize_name(r.name)
+            for r in wanted
+            if (r.marker is None or r.marker.evaluate({"extra": ""})) and canonicalize_name(r.name) in there
         ]
     assert len(seen) > 150
 
@@ -82,9 +81,9 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_pinned_within_its_
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 imported.add(node.module.split(".")[0])
     foreign = imported - sys.stdlib_module_names - {"alexnet_lib"}
-    declared = {name.lower().replace("_", "-") for name in NEEDED}
+    declared = {canonicalize_name(name) for name in NEEDED}
     assert {
-        name: owners.get(name) for name in foreign if not declared & {n.lower().replace("_", "-") for n in owners.get(name, [])}
+        name: owners.get(name) for name in foreign if not declared & {canonicalize_name(n) for n in owners.get(name, [])}
     } == {}
     for name, needed in NEEDED.items():
         assert name in PINNED or name == "ipython", name

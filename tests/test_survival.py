@@ -15,7 +15,7 @@ import threading
 import time
 
 import pytest
-from helpers import ROOT, TINY, make_tree, run, settings, tries
+from helpers import ROOT, TINY, make_tree, record_of, run, settings, tries
 
 from alexnet_lib.data import packing
 from alexnet_lib.data.dataset import PackedDataset
@@ -35,13 +35,6 @@ def stopped(command: list[str], after: float, number: int, **options) -> tuple[i
         process.send_signal(number)
         output, errors = process.communicate(timeout=300)
     return process.returncode, output, errors
-
-
-def record_of(folder) -> dict:
-    """What must be equal of two runs' records."""
-    record = json.loads((folder / "record.json").read_text())
-    curve = [{k: v for k, v in entry.items() if k != "seconds"} for entry in record["curve"]]
-    return {"curve": curve} | {name: record[name] for name in ("metrics", "first_losses", "steps", "outcomes")}
 
 
 class Train:

@@ -3,7 +3,6 @@
 The machines are network namespaces of this one: each has its own interfaces, and nothing but a virtual cable to the other.
 """
 
-import json
 import os
 import shutil
 import signal
@@ -13,7 +12,7 @@ import time
 
 import pytest
 import torch
-from helpers import ROOT, settings, tiny_model, tiny_training, tries
+from helpers import ROOT, record_of, settings, tiny_model, tiny_training, tries
 
 from alexnet_lib import AlexNet, fit
 from alexnet_lib import checkpoint as c
@@ -62,19 +61,12 @@ def said(*started: subprocess.Popen) -> list[str]:
     return texts
 
 
-def figures(folder) -> dict:
-    """The curve, the first losses and the final figures of a run, without times; the weights."""
-    record = json.loads((folder / "record.json").read_text())
-    curve = [{k: v for k, v in entry.items() if k != "seconds"} for entry in record["curve"]]
-    return {"curve": curve, "first_losses": record["first_losses"], "metrics": record["metrics"]}
-
-
 def weights(folder) -> dict[str, torch.Tensor]:
     return c.newest(folder)[1]
 
 
 def assert_same_bits(a, b) -> None:
-    assert figures(a) == figures(b)
+    assert record_of(a) == record_of(b)
     assert all(torch.equal(weights(a)[name], tensor) for name, tensor in weights(b).items())
 
 

@@ -131,7 +131,7 @@ def sentence(claim: Claim, verdict: Verdict | None = None, say: Language = ENGLI
         count = say(" ({seeds} of {planned} seeds)", **vars(verdict)) if verdict.planned else ""
         said = say("*{word}*{count}: {claim}", word=word, count=count, **vars(its))
         return said + (say(" Measured by: `{command}`.", **vars(its)) if command else "")
-    ours = measured(its, verdict, say) if verdict.value else say(verdict.reason)
+    ours = measured(its, verdict, say)
     if verdict.seeds:
         ours = say("{value}; {seeds}, {source}", value=ours, seeds=rests_on(verdict, say), source=say(verdict.source))
     return say("*{word}*: {claim} The paper: {paper}. Here: {ours}.", word=word, ours=ours, **vars(its))

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from .progress import following
+from .stopping import STOPPING
 from .strict import InputError
 
 LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets in each of its processes
@@ -122,7 +123,7 @@ def run_in_processes(
 @contextmanager
 def _launcher_kept_quiet() -> Iterator[None]:
     """Afterwards signals are handled as before, and no process is left; meanwhile the launcher's log says nothing."""
-    handled = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)]
+    handled = [*STOPPING, *([signal.SIGQUIT] if hasattr(signal, "SIGQUIT") else [])]
     handlers, others = {number: signal.getsignal(number) for number in handled}, multiprocessing.active_children()
     quiet = logging.root.manager.disable
     logging.disable(logging.CRITICAL)

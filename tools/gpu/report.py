@@ -13,7 +13,7 @@ def speed() -> str:
 
 def markdown() -> str:
     """Those tables, and one of the first steps; else the command."""
-    blocks = [speed()] if speed() else []
+    blocks = [table for table in [speed()] if table]
     starts = [r for r in records.read_experiment("paper_start") if r["environment"]["device"] != "cpu"]
     return "\n\n".join([*blocks, *([_starts(starts)] if starts else [])] or [NOT_YET])
 
