@@ -8,6 +8,7 @@ import sys
 import nbformat
 import pytest
 from helpers import ROOT
+from slices import names
 
 from alexnet_lib import InputError, ModelConfig, TrainConfig
 from alexnet_lib.book import chapter, current
@@ -76,6 +77,20 @@ def test_exercises_have_solutions_that_assert(path):
     assert len(exercises) >= 3 and re.findall(r"{solution-start} (\S+)\n:class: dropdown", text) == exercises
     solutions = [cell for cell in cells(path, "code") if "solution" in tags(cell)]
     assert len(solutions) >= len(exercises) and all(re.search(r"^\s*assert ", cell.source, re.MULTILINE) for cell in solutions)
+
+
+@each_chapter
+def test_no_cell_reads_a_name_that_the_solution_of_another_exercise_made_over(path):
+    made_by, exercise = {}, 0  # name: (exercise whose solution made it last or None, whether something made it before)
+    for cell in nbformat.read(path, 4).cells:
+        if cell.cell_type == "markdown":
+            exercise += cell.source.count("{solution-start}")
+        if cell.cell_type != "code":
+            continue
+        taken, made, _ = names(cell.source)
+        lost = {name for name in taken & set(made_by) if made_by[name][1] and made_by[name][0] not in (None, exercise)}
+        assert not lost, f"{sorted(lost)}: {cell.source[:80]}"
+        made_by |= {name: (exercise if "solution" in tags(cell) else None, name in made_by) for name in made}
 
 
 @each_chapter

@@ -21,7 +21,7 @@ def files_of(listing, split="train") -> list[str]:
 
 def test_what_systems_leave_in_folders_is_not_read(tmp_path):
     root = make_tree(tmp_path / "t", ("cat", "dog"), count=10)
-    for litter in (".ipynb_checkpoints", "__MACOSX", "@eaDir", ".git", "lost+found", "$RECYCLE.BIN"):
+    for litter in (".ipynb_checkpoints", "__MACOSX", "@eaDir", ".git", "lost+found", "$Recycle.Bin"):
         for where in (root, root / "cat"):
             make_tree(where / litter, ("x",), count=1)
             shutil.copy(root / "cat/0.png", where / litter)

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from importlib.metadata import distributions, packages_distributions, version
 
@@ -26,7 +27,8 @@ def test_the_lock_has_every_package_and_the_checksums_of_its_files():
         assert re.search(r"--hash=sha256:[0-9a-f]{64}", block), name
         locked.setdefault(canonicalize_name(name), set()).add(number)
     assert {canonicalize_name(name): {number} for name, number in PINNED.items()}.items() <= locked.items(), "run make lock"
-    there = {canonicalize_name(d.metadata["Name"]): d for d in distributions()}
+    site = sysconfig.get_path("purelib")  # not what setuptools has in its own folder, which it puts on the path
+    there = {canonicalize_name(d.metadata["Name"]): d for d in distributions(path=[site])}
     needed, seen = [canonicalize_name(name) for name in PINNED], set()
     while needed:  # all that these need here, and what that needs
         if (name := needed.pop()) in seen:

@@ -511,6 +511,20 @@ def test_images_that_are_in_both_splits_are_counted_and_named(tmp_path):
     assert json.loads((tmp_path / "out/index.json").read_text())["in_both"] == 2
 
 
+def test_images_that_are_in_two_classes_are_counted_and_named(tmp_path):
+    tree = make_tree(tmp_path / "tree")
+    shutil.copy(tree / "train/a/0.png", tree / "train/a/twin.png")  # of the same class: nothing is torn
+    shutil.copy(tree / "train/a/0.png", tree / "train/b/torn.png")
+    said = pack(str(tree), tmp_path / "out", size=16)
+    assert "; 1 training images are in another class too: b/torn.png is a/" in said
+
+
+def test_a_packed_set_is_not_packed_again(tmp_path):
+    pack(str(make_tree(tmp_path / "tree")), tmp_path / "out", size=16)
+    with pytest.raises(InputError, match="out is a packed set, not a tree of images: name it as the data by its path alone"):
+        pack(f"folder:{tmp_path / 'out'}", tmp_path / "again", size=16)
+
+
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_a_split_of_broken_images_is_refused_whatever_is_allowed(tmp_path, split):
     tree = make_tree(tmp_path / "tree")

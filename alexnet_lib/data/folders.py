@@ -17,8 +17,8 @@ from PIL import Image
 
 from ..system.strict import InputError
 
-# Folders that a system or a disk station made. So are those whose names start with a dot.
-LITTER = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found", "__pycache__")
+# Folders that a system or a disk station made, in lower case. So are those whose names start with a dot.
+LITTER = ("__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found", "__pycache__")
 # Names of splits, in any case. The first kind of test split that is there is taken.
 TRAIN, TESTS = ("train", "training"), (("test", "testing"), ("val", "valid", "validation"), ("eval", "evaluation"))
 
@@ -56,6 +56,8 @@ def tree(folder: Path, tests: Sequence[Sequence[str]] = TESTS) -> Listing:
     """
     train, test, notes = _split_folders(folder, tests)
     names = _subfolders(train)
+    if not names and (train / "index.json").is_file():
+        raise InputError(f"{shown(train)} is a packed set, not a tree of images: name it as the data by its path alone")
     if not names:
         raise InputError(f"no images in {shown(train)}: it needs one subfolder a class with image files in it")
     if test and (unknown := sorted(set(_subfolders(test)) - set(names))):
@@ -180,7 +182,7 @@ def shown(path: Path | str) -> str:
 def _entries(folder: Path | str) -> list[os.DirEntry]:
     try:
         with os.scandir(folder) as found:
-            return sorted((e for e in found if not e.name.startswith(".") and e.name not in LITTER), key=lambda e: e.name)
+            return sorted((e for e in found if not e.name.startswith(".") and e.name.lower() not in LITTER), key=lambda e: e.name)
     except OSError as error:
         reason = f"{error.strerror}. Let it be read, or move it out of the tree"
         raise InputError(f"cannot read the folder {shown(folder)}: {reason}") from error

@@ -128,6 +128,8 @@ def _write_index(facts: dict, listing: Listing, plan: list[Shard], allow_broken:
     said = [f"{planned - len(broken)} images of {size}x{size} are in {shown(dest)}; {len(broken)} broken ones were left out"]
     if twice:
         said.append(f"{len(twice)} test images are training images too, see in_both.txt: {twice[0][0]} is {twice[0][1]}")
+    if torn := _in_two_classes(files.get("train", []), contents.get("train", []), arrays["labels-train.npy"]):
+        said.append(f"{len(torn)} training images are in another class too: {torn[0][0]} is {torn[0][1]}")
     if lost := sorted(set(range(len(classes))) - set(arrays["labels-train.npy"].tolist())):
         said.append(f"no training image is left of {len(lost)} classes, such as {classes[lost[0]]}")
     return "; ".join((*said, *listing.notes))
@@ -142,6 +144,17 @@ def _in_both(files: dict[str, list[str]], contents: dict[str, list[np.ndarray]])
     nearest = order[np.searchsorted(train, test, sorter=order).clip(max=len(train) - 1)]
     both = np.flatnonzero(train[nearest] == test)
     return [(in_words(files["test"][i]), in_words(files["train"][nearest[i]])) for i in both]
+
+
+def _in_two_classes(files: list[str], contents: list[np.ndarray], labels: np.ndarray) -> list[tuple[str, str]]:
+    """The names of training images that are the same file as one of another class, beside the names of those."""
+    if len(files) != len(labels):  # of some shards the contents are not known
+        return []
+    found = np.concatenate(contents)
+    order = np.argsort(found, kind="stable")
+    one, other = order[:-1], order[1:]
+    torn = (found[one] == found[other]) & (labels[one] != labels[other])
+    return [(in_words(files[i]), in_words(files[j])) for i, j in zip(other[torn], one[torn], strict=True)]
 
 
 def index_checksum(index: dict) -> str:
