@@ -6,14 +6,16 @@ from browsing import AXE, Opened, needs_browser
 from safetensors.numpy import load_file
 
 from alexnet_lib import AlexNet, InputError, ModelConfig
-from alexnet_lib.book import explore, kernel_browser
+from alexnet_lib.book import explore, kernel_browser, race
 from alexnet_lib.book.diagram import layout
 from alexnet_lib.evidence import records
+from alexnet_lib.evidence.verdicts import time_to
 from alexnet_lib.summary import layer_table
 
 pytestmark = needs_browser
 
 ARCHITECTURE, EVALUATION = "notebooks/05_architecture.html", "notebooks/11_qualitative_evaluation.html"
+RACE = "notebooks/01_relu.html"
 PAPER = ModelConfig.preset("paper")
 FACTS = """() => ({
     node: document.activeElement.dataset.node, pressed: document.activeElement.ariaPressed, name: document.activeElement.ariaLabel,
@@ -210,10 +212,57 @@ def test_a_page_holds_the_first_seeds_of_all_arms_before_the_second_of_any():
     room = 2 * sum(path.stat().st_size for path in firsts.values()) + 2 * first.stat().st_size
     kept = kernel_browser.chosen(found, first, room)
     assert {(r["experiment"], r["arm"]) for r, _ in kept} == arms and first in [path for _, path in kept]
-    assert len(kept) == len(arms) + 1 and kernel_browser.chosen(found, first) == found
+    assert len(kept) == len(arms) + 1 and kernel_browser.chosen(found, first, 2**30) == found
     assert [path for _, path in kernel_browser.chosen(found, first, 0)] == [first]
 
 
 def test_a_run_without_kernels_is_an_error():
     with pytest.raises(InputError, match="no kernels on record of none/here-seed1"):
         kernel_browser.browser("none/here-seed1")
+
+
+def test_the_race_is_called_where_the_ledger_calls_it(chromium, book):
+    """At every place of the slider and under both conditions: the times of time_to, their ratio, and a dot a crossing."""
+    with Opened(chromium, book / RACE) as page:
+        slider, words = page.tab.locator(".race [type=range]"), page.tab.locator(".race .words")
+        choice = page.tab.locator(".race [type=radio]")
+        slider.focus()
+        assert slider.get_attribute("aria-valuetext") == "25 percent"
+        for place, name in enumerate(race.CONDITIONS):
+            choice.nth(place).check()
+            assert page.tab.locator(".race [data-race]:visible").get_attribute("data-race") == name
+            found = records.read_experiment(name)
+            for level in (race.LOWEST, 10, 25, 40, race.HIGHEST):
+                slider.fill(str(level))
+                times = {u: [time_to(r, level) for r in found if r["arm"] == u] for u in race.UNITS}
+                said = words.inner_text()
+                listed = [", ".join("never" if np.isinf(t) else f"{t:.1f}" for t in times[unit]) for unit in ("relu", "tanh")]
+                assert said.startswith(f"{level} % training error: ReLU after {listed[0]}; tanh after {listed[1]} epochs. ")
+                reached = np.isfinite([*times["relu"], *times["tanh"]])
+                if reached.all():
+                    ratio = np.exp(np.log(times["tanh"]).mean() - np.log(times["relu"]).mean())
+                    assert said.endswith(f"tanh takes {ratio:.1f} times as many epochs.")
+                else:
+                    assert said.endswith("Not every run gets there.")
+                assert page.tab.locator(".race circle").count() == reached.sum()
+        assert not found_by_axe(page) and not page.complaints and not page.asked
+
+
+def test_the_race_is_moved_by_keyboard_fits_a_phone_and_stands_still_on_paper(chromium, book):
+    with Opened(chromium, book / RACE, width=360, dark=True) as page:
+        tab_to(page, ".race [type=radio]")
+        page.tab.keyboard.press("ArrowRight")
+        assert page.tab.locator(".race [value=relu_today]").is_checked()
+        page.tab.keyboard.press("Tab")
+        page.tab.keyboard.press("ArrowUp")
+        assert page.tab.locator(".race output").inner_text() == "26 %"
+        assert page.tab.evaluate("document.documentElement.scrollWidth") <= 360
+        assert not found_by_axe(page)
+        page.tab.emulate_media(media="print")
+        assert page.tab.locator(".race svg").is_visible() and not page.tab.locator(".race [type=range]").is_visible()
+
+
+def test_without_records_the_race_names_the_command(monkeypatch, tmp_path):
+    monkeypatch.setenv("ALEXNET_RESULTS", str(tmp_path))
+    with pytest.raises(InputError, match=r"no record of relu_2012; .*alexnet_lib measure relu_2012 --record"):
+        race.explorable()

@@ -1,4 +1,4 @@
-"""The directives {network} PRESET and {kernels} EXPERIMENT/ARM-seedN: figures to explore, made as the book is built.
+"""The directives {network} PRESET, {kernels} EXPERIMENT/ARM-seedN and {race}: figures to explore, made as the book is built.
 
 Their content is the caption, and :name: the label to refer to them by.
 """
@@ -8,7 +8,7 @@ from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
 
 from alexnet_lib import ModelConfig
-from alexnet_lib.book import explore, kernel_browser
+from alexnet_lib.book import explore, kernel_browser, race
 
 
 class Interactive(SphinxDirective):
@@ -44,6 +44,14 @@ class Kernels(Interactive):
         return kernel_browser.browser(self.arguments[0])
 
 
+class Race(Interactive):
+    required_arguments = 0
+    script = "race.js"
+
+    def html(self) -> str:
+        return race.explorable()
+
+
 def add_scripts(app, page, template, context, doctree) -> None:
     """A page loads the scripts of its own figures only; the book as one page, which is printed, needs none."""
     for name in sorted({each["script"] for each in doctree.findall(nodes.figure) if "script" in each} if doctree else ()):
@@ -53,5 +61,6 @@ def add_scripts(app, page, template, context, doctree) -> None:
 def setup(app) -> dict:
     app.add_directive("network", Network)
     app.add_directive("kernels", Kernels)
+    app.add_directive("race", Race)
     app.connect("html-page-context", add_scripts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
