@@ -14,7 +14,7 @@ from .config import InputError, merge, one_of, overridden, preset, setting_of
 from .system.files import advice
 from .system.memory import keep_pages
 from .system.processes import pick_device, rank_and_world
-from .system.stopping import STOPPED, stop_as_by_ctrl_c
+from .system.stopping import STOPPED, stop_as_by_ctrl_c, stop_no_more
 from .system.strict import file_name, path_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -267,4 +267,6 @@ if __name__ == "__main__":
         stream.reconfigure(errors="backslashreplace")  # a file's name may be of any bytes
     keep_pages()
     stop_as_by_ctrl_c()  # again, where something else than `python -m alexnet_lib` runs this
-    sys.exit(main())
+    ended = main()
+    stop_no_more()
+    sys.exit(ended)

@@ -92,6 +92,16 @@ def test_a_command_stopped_at_a_random_moment_says_so_in_one_line_and_goes_on(tm
     counted(fault, "one line, status 130; started again, the same result to the last bit", tries, same)
 
 
+@pytest.mark.parametrize("number", ASKED)
+def test_a_signal_after_the_end_of_a_command_is_too_late(number):
+    program = (
+        f"import atexit, os, runpy, sys; atexit.register(os.kill, os.getpid(), {number:d})\n"
+        "sys.argv[1:] = ['presets']; runpy.run_module('alexnet_lib', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "") and "paper" in done.stdout
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
 @tries(3, 100)
 def test_packing_killed_at_a_random_moment_goes_on(tmp_path, tries, counted, monkeypatch):

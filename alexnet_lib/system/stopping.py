@@ -61,6 +61,15 @@ def _interrupt(number, frame):
     raise KeyboardInterrupt
 
 
+def stop_no_more() -> None:
+    """At the end of a command, which has said what there was to say: a signal stops nothing any more while Python winds up.
+
+    Python gives signals their default action back before it ends, and that would end the process without a word.
+    """
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def is_own_command() -> bool:
     """Whether this process is `python -m alexnet_lib`, with or without torchrun: then nobody else handles its signals."""
     words = sys.orig_argv
