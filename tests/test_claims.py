@@ -66,7 +66,7 @@ def test_every_rule_can_come_out_either_way():
             values = {claim.rule["metric"]: 50.0 + by, claim.rule.get("against", "other"): 50.0}
             found = [run(claim.arm, s, **{k: v + 0.001 * s for k, v in values.items()}) for s in range(4)]
             found += [run(claim.control, s, **dict.fromkeys(values, 50.0)) for s in range(4) if claim.control]
-            if claim.control is None:
+            if not claim.control:
                 values = values if "against" in claim.rule else {claim.rule["metric"]: by}
                 found = [
                     run(claim.arm, s, **{k: v + 1e-3 * s * (k == claim.rule["metric"]) for k, v in values.items()})
@@ -223,7 +223,7 @@ def test_every_claim_says_what_measures_it():
         named = [(claim.experiment, [claim.arm, claim.control])] if claim.experiment else claim.rule.get("runs", {}).items()
         for name, arms in named:
             there, seeds = experiment.arms(name)
-            assert set(arms or ()) - {None} <= set(there) and seeds
+            assert set(arms or ()) - {""} <= set(there) and seeds
         if claim.experiment:
             assert (
                 claim.command

@@ -40,9 +40,9 @@ class Claim:
     paper: str
     rule: dict
     recorded: dict | None = None
-    experiment: str | None = None
-    arm: str | None = None
-    control: str | None = None
+    experiment: str = ""
+    arm: str = ""
+    control: str = ""
     remark: str = ""  # written after the runs, unlike the rule
     command: str = ""
 
