@@ -244,8 +244,19 @@ def test_the_ledger_is_checked(tmp_path):
         (tmp_path / "claims.json").write_text(json.dumps([entry | change]))
         with pytest.raises(InputError):
             claims.ledger.__wrapped__(tmp_path / "claims.json")
-    with pytest.raises(InputError, match="needs an effect"):
-        replace(LEDGER["lrn"], rule=LEDGER["lrn"].rule | {"toward": 1})
+    for other in ({"toward": 1}, {"effect": 0}):
+        with pytest.raises(InputError, match="needs an effect"):
+            replace(LEDGER["lrn"], rule=LEDGER["lrn"].rule | other)
+
+
+@pytest.mark.parametrize(
+    ("kind", "absent"), [("difference", "experiment"), ("no_worse", "experiment"), ("no_change", "arm"), ("speedup", "control")]
+)
+def test_a_measured_claim_says_what_is_compared(kind, absent):
+    """Else its verdict would look for records of nothing."""
+    claim = next(claim for claim in LEDGER.values() if claim.rule["kind"] == kind and claim.control)
+    with pytest.raises(InputError, match=f"has no {absent}"):
+        replace(claim, **{absent: ""})
 
 
 def test_cards_have_three_columns_and_a_fold():
