@@ -83,5 +83,5 @@ def test_kernels_are_kept_and_read_back(tmp_path, monkeypatch):
         raise SafetensorError("the disk is full")  # the writer's own error, which is no OSError
 
     monkeypatch.setattr("alexnet_lib.evidence.kernels.save_file", full)
-    with pytest.raises(InputError, match="cannot write the kernels .*: the disk is full"):
+    with pytest.raises(InputError, match=r"cannot write the kernels .*: the disk is full"):
         save_kernels(net, path)
