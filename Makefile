@@ -53,9 +53,7 @@ reproduce: setup  ## train end to end, write the record, render the book
 	@$(MAKE) --no-print-directory book
 	@$(PY) tools/reproduce.py --profile "$(PROFILE)" --seed "$(SEED)" --data "$(DATA)" --report "$(FIRST_PAGE)"
 
-test: setup  ## check style, run every test, in WORKERS=2 processes of one thread each
-	$(PY) -m ruff check .
-	$(PY) -m ruff format --check .
+test: lint  ## check style and types, run every test, in WORKERS=2 processes of one thread each
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest -n $(WORKERS)
 
 # What these settings cannot change is left out: the book, and what only moves files.
@@ -90,16 +88,17 @@ bench: setup  ## measure what was made for speed, as ratios in one run
 gpu:  ## check and measure on a GPU, MINUTES=8, with the packages of PY=python3; DEVICE=cpu rehearses
 	@PYTHONPATH="$(CURDIR):$(CURDIR)/tools" $(PY) -m gpu --minutes $(MINUTES) --device "$(DEVICE)" --data "$(DATA)" --images "$(IMAGES)"
 
-lint: setup  ## check style
+lint: setup  ## check style and types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m mypy
 
 format: setup  ## mend style
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
 clean:  ## remove what was built; runs/, data/ and .venv stay
-	rm -rf _build .pytest_cache .ruff_cache .hypothesis
+	rm -rf _build .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 pdf: setup  ## print the whole book into _build/book.pdf

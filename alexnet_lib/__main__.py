@@ -3,6 +3,7 @@
 `train` runs sections 3 to 6 of the paper in one go, from images to error rates, and writes the record.
 """
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -26,13 +27,15 @@ Setting = Annotated[
     typer.Option("--set", metavar="FIELD=VALUE", help="model.FIELD=VALUE or train.FIELD=VALUE, again and again"),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...; by default a GPU where there is one")]
+NONE: list = []  # of what may be given again and again; nothing is added to it
+COMPARED = ["paper", "code_2012", "fast"]
 
 
 @app.command()
 def info(
     name: Preset = "paper",
     batch: Annotated[int, typer.Option(min=1, help="images in the batch whose activations are counted")] = 128,
-    settings: Setting = (),
+    settings: Setting = NONE,
 ):
     """Print the table of layers: shapes, kernels, parameters, neurons, multiply-adds, memory."""
     from .summary import describe
@@ -42,7 +45,7 @@ def info(
 
 
 @app.command("presets")
-def compare(names: Annotated[list[str], typer.Argument(help="presets to compare")] = ("paper", "code_2012", "fast")):
+def compare(names: Annotated[list[str], typer.Argument(help="presets to compare")] = COMPARED):
     """Print in what presets differ, field by field."""
     from .presets import differences
 
@@ -86,7 +89,7 @@ def train(
     arm: Annotated[str | None, typer.Option(help="which side of the experiment; by default the preset")] = None,
     record: Annotated[bool, typer.Option(help="write the record to results/ too")] = False,
     fit_only: Annotated[bool, typer.Option("--fit-only", help="stop once trained: no test split, no record")] = False,
-    settings: Setting = (),
+    settings: Setting = NONE,
     device: Device = None,
 ):
     """Train, evaluate on the test split and write the record; started again, it goes on where it was."""
@@ -127,11 +130,11 @@ def _print_metrics(metrics: dict[str, float]) -> None:
 @app.command()
 def measure(
     experiment: Annotated[str, typer.Argument(help="a name in alexnet_lib/evidence/experiments.json, such as ablations")],
-    arm: Annotated[list[str], typer.Option(help="which arms; all by default")] = (),
-    seed: Annotated[list[int], typer.Option(help="which seeds; the experiment's by default")] = (),
+    arm: Annotated[list[str], typer.Option(help="which arms; all by default")] = NONE,
+    seed: Annotated[list[int], typer.Option(help="which seeds; the experiment's by default")] = NONE,
     data: Annotated[str, typer.Option(help="a source, a folder or a packed set; by default the preset's")] = "",
     record: Annotated[bool, typer.Option(help="write the records to results/ too")] = False,
-    settings: Setting = (),
+    settings: Setting = NONE,
     device: Device = None,
 ):
     """Run the arms of an experiment; started again, it goes on where it was and leaves out what is recorded."""
@@ -174,7 +177,7 @@ def ledger(
 
 @app.command()
 def experiments(
-    only: Annotated[list[str], typer.Option(metavar="EXPERIMENT[/ARM]", help="these alone, again and again")] = (),
+    only: Annotated[list[str], typer.Option(metavar="EXPERIMENT[/ARM]", help="these alone, again and again")] = NONE,
     seeds: Annotated[int | None, typer.Option(min=1, help="so many an arm at most")] = None,
     hours: Annotated[float | None, typer.Option(min=0.0, help="stop by then; the same command goes on")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="runs side by side; by default one a core, or eight on a GPU")] = None,
@@ -233,7 +236,7 @@ def main(words: list[str] | None = None) -> int:
     """
     try:
         status = app(words, standalone_mode=False) or 0
-        sys.stdout.flush()
+        print(end="", flush=True)  # where there is an output at all
         if status == 130:  # what the command-line library makes of Ctrl-C
             raise KeyboardInterrupt
         return status
@@ -264,7 +267,8 @@ def _failed(text: str, status: int = 1) -> int:
 
 if __name__ == "__main__":
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # a file's name may be of any bytes
+        if isinstance(stream, io.TextIOWrapper):  # None where it was closed
+            stream.reconfigure(errors="backslashreplace")  # a file's name may be of any bytes
     keep_pages()
     stop_as_by_ctrl_c()  # again, where something else than `python -m alexnet_lib` runs this
     ended = main()

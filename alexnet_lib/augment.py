@@ -5,6 +5,8 @@ float32 (N, 3, S, S). Every random choice comes from the generator that is passe
 and views with torchvision's too (tests/test_augment.py); chapter 6 has the claims.
 """
 
+from typing import Any
+
 import torch
 from torch import Generator, Tensor
 
@@ -27,7 +29,7 @@ def random_crops(
         positions, 33 x 33 for 224 in 256, as in the source; the paper's 2048 counts 32 x 32 of them, twice.
     """
     (height, width), n = images.shape[1:3], whole or len(images)
-    drawn = {"size": (-(-n // images_per_draw),), "generator": generator, "device": images.device}
+    drawn: dict[str, Any] = {"size": (-(-n // images_per_draw),), "generator": generator, "device": images.device}
     draws = torch.randint(height - size + 1, **drawn), torch.randint(width - size + 1, **drawn), torch.rand(**drawn) < 0.5
     top, left, mirrored = (draw.repeat_interleave(images_per_draw)[:n][part] for draw in draws)
     if not crop:
@@ -125,14 +127,15 @@ def views(
     def everywhere(value: int | bool) -> Tensor:
         return torch.full((len(images),), value, device=images.device)
 
-    return torch.stack([cut(images, mean_image, size, *map(everywhere, place), pixel_std) for place in positions])
+    places = [(everywhere(top), everywhere(left), everywhere(mirrored)) for top, left, mirrored in positions]
+    return torch.stack([cut(images, mean_image, size, *place, pixel_std) for place in places])
 
 
 def ten_views(images: Tensor, mean_image: Tensor, size: int, pixel_std: float = 1.0) -> Tensor:
     """The ten views of section 4.1: float32 (10, N, 3, size, size)."""
-    return views(images, mean_image, size, view_positions(*images.shape[1:3], size), pixel_std)
+    return views(images, mean_image, size, view_positions(images.shape[1], images.shape[2], size), pixel_std)
 
 
 def centre_view(images: Tensor, mean_image: Tensor, size: int, pixel_std: float = 1.0) -> Tensor:
     """The centre crop alone: float32 (1, N, 3, size, size)."""
-    return views(images, mean_image, size, view_positions(*images.shape[1:3], size)[4:5], pixel_std)
+    return views(images, mean_image, size, view_positions(images.shape[1], images.shape[2], size)[4:5], pixel_std)

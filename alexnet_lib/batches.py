@@ -6,6 +6,7 @@ for the whole batch and keeps its own part.
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,8 +40,9 @@ class Batches:
         self.per_epoch = len(dataset) // self.size
         self.part = slice(rank, None, world)  # of a batch: the images of this process
         self.mean_image = torch.from_numpy(dataset.mean_image).to(device)
-        self.axes = tuple(torch.as_tensor(a, dtype=torch.float32, device=device) for a in dataset.colour_axes)
-        self._epoch, self._order = -1, np.empty(0)
+        values, vectors = (torch.as_tensor(a, dtype=torch.float32, device=device) for a in dataset.colour_axes)
+        self.axes = values, vectors
+        self._epoch, self._order = -1, np.empty(0, np.int64)
 
     def chosen(self, step: int) -> np.ndarray:
         """The places in the data set of this process's images of a step: each epoch has an order of its own."""
@@ -60,10 +62,10 @@ class Batches:
         """The batches of these steps on the device, each fetched while the one before it is trained on."""
         with ThreadPoolExecutor(1) as thread:
             waiting = thread.submit(self.fetch, first) if first < last else None
-            for step in range(first, last):
+            while waiting:
                 images, labels = waiting.result()
-                if step + 1 < last:
-                    waiting = thread.submit(self.fetch, step + 1)
+                first += 1
+                waiting = thread.submit(self.fetch, first) if first < last else None
                 yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
 
     def augment(self, images: Tensor, step: int, noise: bool = True) -> Tensor:
@@ -73,8 +75,9 @@ class Batches:
             noise: False leaves the colours alone.
         """
         c, m = self.config, self.model
-        generator, shared = Generator(self.device).manual_seed(mix(c.seed, step)), {"whole": self.size, "part": self.part}
-        how = {"crop": c.random_crop, "mirror": c.mirror, "images_per_draw": c.images_per_draw}
+        generator = Generator(self.device).manual_seed(mix(c.seed, step))
+        shared: dict[str, Any] = {"whole": self.size, "part": self.part}
+        how: dict[str, Any] = {"crop": c.random_crop, "mirror": c.mirror, "images_per_draw": c.images_per_draw}
         crops = random_crops(images, m.image_size, generator, **how, **shared)
         batch = cut(images, self.mean_image, m.image_size, *crops, m.pixel_std)
         if noise and c.colour_noise != "none":

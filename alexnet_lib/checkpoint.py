@@ -14,8 +14,8 @@ from .system.strict import InputError
 from .system.tensors import DamagedError, read, save, understood
 
 PATTERN = "checkpoint-*.safetensors"
-KINDS = {"model": dict, "train": dict, "data": str, "classes": list, "schedule": dict, "curve": list, "first_losses": list}
-KINDS |= {"step": int, "seconds": float, "processes": int}  # of the facts of a run
+KINDS: dict[str, type] = {"model": dict, "train": dict, "data": str, "classes": list, "schedule": dict, "curve": list}
+KINDS |= {"first_losses": list, "step": int, "seconds": float, "processes": int}  # of the facts of a run
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict]:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from .layers import conv_out, pool_out
 from .runs_2012 import RUNS
+from .system.precision import Precision
 from .system.strict import Between, InputError, build, check, merge, one_of, path_of
 
 # The upper ends are far beyond use. They stop a slip of the keyboard before it costs time and memory, and numbers that
@@ -22,6 +23,7 @@ Rate = Annotated[float, Between(0.0, 1e38)]
 Share = Annotated[float, Between(0, 1, below=True)]
 Spread = Annotated[float, Between(0, 1000)]
 Time = Annotated[float, Between(0, 10**6)]
+Step = Literal["activation", "norm", "within_norm", "pool", "average_pool"]
 
 MOST_WEIGHTS, MOST_NUMBERS = 10**9, 5 * 10**7  # of a network; in the maps of one image: 16 and 77 times the paper's
 
@@ -42,7 +44,7 @@ class Conv:
     reads_all_towers: bool = False  # else a kernel sees the maps of its own tower only
     std: Spread = 0.01  # of the initial weights, for init="normal"
     bias: Annotated[float, Between(-1000, 1000)] = 0.0  # initial
-    then: tuple[Literal["activation", "norm", "within_norm", "pool", "average_pool"], ...] = ("activation",)
+    then: tuple[Step, ...] = ("activation",)
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,7 @@ class TrainConfig:
     keep_checkpoints: Count = 2
     # device
     # bfloat16: mixed precision; auto: that where the device has units for it, else float32
-    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    precision: Precision = "float32"
     channels_last: bool = False
     compile: bool = False
     tensorboard: bool = False

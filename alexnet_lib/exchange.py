@@ -127,7 +127,7 @@ class Exchange(nn.Module):
 
 def bytes_sent(messages: Iterable[Message], tower: int) -> dict[tuple[str, str], int]:
     """Bytes by (layer, way) of the messages that a tower sent."""
-    total = Counter()
+    total: Counter[tuple[str, str]] = Counter()
     for m in messages:
         if m.source == tower:
             total[m.layer, m.way] += m.bytes

@@ -127,7 +127,7 @@ def _chunks(groups: int, size: int, *tensors: Tensor) -> Iterator[tuple]:
     first = tensors[0]
     side_by_side = first.dim() == 4 and first.stride(1) == 1 and first.is_contiguous(memory_format=torch.channels_last)
     if side_by_side:
-        tensors = [t.contiguous(memory_format=torch.channels_last) for t in tensors[:-1]] + [tensors[-1]]
+        tensors = *(t.contiguous(memory_format=torch.channels_last) for t in tensors[:-1]), tensors[-1]
     images = len(first) if first.is_cuda else -(-CHUNK * len(first) // max(1, first.numel()))
     parts = list(zip(*(t.unflatten(1, (groups, -1)).split(max(1, images)) for t in tensors), strict=True))
     halves = first.dtype != precision(first)
@@ -139,7 +139,7 @@ def _chunks(groups: int, size: int, *tensors: Tensor) -> Iterator[tuple]:
             buffers = [_buffer(part[0], 0) for _ in range(2)]
         seen = part
         if halves:
-            seen = [room[: len(x)] for room, x in zip(wide, part, strict=True)]
+            seen = tuple(room[: len(x)] for room, x in zip(wide, part, strict=True))
             for room, x in zip(seen[:-1], part[:-1], strict=True):
                 room.copy_(x)
         yield windows, seen, buffers

@@ -13,7 +13,7 @@ from .model import AlexNet
 
 def kernels(model: AlexNet, layer: str = "conv1") -> Tensor:
     """The weights of a convolutional layer, float32 (kernels, channels, size, size), on the CPU; tower after tower."""
-    return model.named_layers()[layer].weight.detach().cpu().float()
+    return next(model.named_layers()[layer].parameters()).detach().cpu().float()
 
 
 def colour_selectivity(weights: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ def lrn_formula(maps: Tensor, size: int, alpha: float, beta: float, k: float, gr
     """Section 3.3 as it stands: b_i = a_i / (k + alpha * sum of a_j^2 over n adjacent maps j)^beta, n = size."""
     a = maps.unflatten(1, (groups, -1)).to(precision(maps))  # (N, groups, C / groups, ...): a window ends with its group
     squares = pad(a.square(), [0, 0] * (maps.dim() - 2) + [size // 2, size // 2])  # zeros beyond the first and the last map
-    total = sum(squares[:, :, j : j + a.shape[2]] for j in range(size))
+    total = sum((squares[:, :, j : j + a.shape[2]] for j in range(size)), torch.zeros_like(a))
     b = a * power(k + alpha * total, -beta)
     return b.flatten(1, 2).to(maps.dtype)
 
@@ -128,7 +128,8 @@ class Dropout(nn.Module):
 
     def __init__(self, rate: float = 0.5, scale: str = "test"):
         super().__init__()
-        self.rate, self.scale, self.batch, self.part = rate, scale, None, slice(None)
+        self.rate, self.scale, self.part = rate, scale, slice(None)
+        self.batch: int | None = None
 
     def forward(self, units: Tensor) -> Tensor:
         if not self.training:

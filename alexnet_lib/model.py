@@ -10,7 +10,7 @@ from .config import ModelConfig
 from .layers import Dropout, LocalResponseNorm, TowerLinear, WithinMapNorm, conv_out, pool_out
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
-POOLING = {"pool": nn.MaxPool2d, "average_pool": nn.AvgPool2d}
+POOLING: dict[str, type[nn.MaxPool2d] | type[nn.AvgPool2d]] = {"pool": nn.MaxPool2d, "average_pool": nn.AvgPool2d}
 
 
 class AlexNet(nn.Module):
@@ -57,7 +57,8 @@ class AlexNet(nn.Module):
         return {name: self.get_submodule(path) for name, path in self.paths.items()}
 
     def _convolutional_part(self) -> list[nn.Module]:
-        config, size, maps, layers = self.config, self.config.image_size, 3, []
+        config, size, maps = self.config, self.config.image_size, 3
+        layers: list[nn.Module] = []
         for name, conv in config.convs:
             if conv.overhang:
                 layers.append(nn.ZeroPad2d((0, conv.overhang, 0, conv.overhang)))
@@ -90,7 +91,8 @@ class AlexNet(nn.Module):
         return [LocalResponseNorm(c.norm.size, c.norm.alpha, c.norm.beta, c.norm.k, c.norm.kind == "average", groups)]
 
     def _fully_connected_part(self) -> list[nn.Module]:
-        config, layers, inputs = self.config, [], math.prod(self.feature_shape)
+        config, inputs = self.config, math.prod(self.feature_shape)
+        layers: list[nn.Module] = []
         groups = 1 if config.hidden_reads_all_towers else config.towers
         number = max(6, 1 + int(config.convs[-1][0].removeprefix("conv")))
         for units in config.hidden:
@@ -111,10 +113,12 @@ class AlexNet(nn.Module):
         *hidden, classifier = [layer for name, layer in self.named_layers().items() if name.startswith("fc")]
         convs = [(self.named_layers()[name], conv.std, conv.bias) for name, conv in self.config.convs]
         for layer, std, bias in convs + [(layer, self.config.hidden_std, self.config.hidden_bias) for layer in hidden]:
-            layer.weight.normal_(0, std if self.config.init == "normal" else init_std(layer.weight, self.config.init))
-            layer.bias.fill_(bias)
-        classifier.weight.normal_(0, self.config.classifier_std)
-        classifier.bias.zero_()
+            weights, biases = layer.parameters()
+            weights.normal_(0, std if self.config.init == "normal" else init_std(weights, self.config.init))
+            biases.fill_(bias)
+        weights, biases = classifier.parameters()
+        weights.normal_(0, self.config.classifier_std)
+        biases.zero_()
 
 
 def init_std(weight: Tensor, init: str) -> float:

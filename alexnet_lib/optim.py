@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import TrainConfig
+from .model import AlexNet
 from .runs_2012 import RUNS, Run
 
 
@@ -48,17 +49,16 @@ class PaperSGD:
     @torch.no_grad()
     def step(self) -> None:
         """One update of every parameter that has a gradient and a rate above 0."""
-        groups: dict[tuple[float, float], list[str]] = {}
-        for name, parameter in self.parameters.items():
-            if parameter.grad is not None and self.rates[name] > 0:
-                groups.setdefault((self.rates[name], self.decay[name]), []).append(name)
-        for (lr, decay), names in groups.items():
-            weights = [self.parameters[n] for n in names]
-            velocities = [self.velocity[n] for n in names]
+        groups: dict[tuple[float, float], list[tuple[Tensor, Tensor, Tensor]]] = {}
+        for name, w in self.parameters.items():
+            if w.grad is not None and self.rates[name] > 0:
+                groups.setdefault((self.rates[name], self.decay[name]), []).append((w, w.grad, self.velocity[name]))
+        for (lr, decay), parts in groups.items():
+            weights, gradients, velocities = map(list, zip(*parts, strict=True))
             torch._foreach_mul_(velocities, self.momentum)
             if decay:
                 torch._foreach_add_(velocities, weights, alpha=-decay * lr)
-            torch._foreach_add_(velocities, [w.grad for w in weights], alpha=-lr)
+            torch._foreach_add_(velocities, gradients, alpha=-lr)
             torch._foreach_add_(weights, velocities)
 
 
@@ -71,7 +71,7 @@ class Rates:
     layers: dict[str, tuple[float, float]] = field(default_factory=dict)  # layer -> (weights, biases)
     colour_noise: bool = True
 
-    def by_parameter(self, model: nn.Module) -> dict[str, float]:
+    def by_parameter(self, model: AlexNet) -> dict[str, float]:
         """The rate of each named parameter of an AlexNet."""
         rates, default = {}, (self.weights, self.weights if self.biases is None else self.biases)
         for layer, path in model.paths.items():

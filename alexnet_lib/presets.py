@@ -11,30 +11,29 @@ from tabulate import tabulate
 from .config import PRESETS, Conv, ModelConfig, Norm, Pool, TrainConfig, WithinNorm, preset
 from .runs_2012 import RUNS
 
-ACTIVATION, NORM, WITHIN, POOL, AVERAGE = "activation", "norm", "within_norm", "pool", "average_pool"
-
 # Section 3.5 to the letter. The overhang of conv1 makes 55 out of 224: the authors' code rounds the number of windows
 # up, and what the last one sees beyond the image counts as zero.
 PAPER = ModelConfig(
     name="paper",
     image_size=224,
     classes=1000,
-    conv1=Conv(96, 11, stride=4, overhang=3, then=(ACTIVATION, NORM, POOL)),
-    conv2=Conv(256, 5, padding=2, bias=1.0, then=(ACTIVATION, NORM, POOL)),
+    conv1=Conv(96, 11, stride=4, overhang=3, then=("activation", "norm", "pool")),
+    conv2=Conv(256, 5, padding=2, bias=1.0, then=("activation", "norm", "pool")),
     conv3=Conv(384, 3, padding=1, reads_all_towers=True),
     conv4=Conv(384, 3, padding=1, bias=1.0),
-    conv5=Conv(256, 3, padding=1, bias=1.0, then=(ACTIVATION, POOL)),
+    conv5=Conv(256, 3, padding=1, bias=1.0, then=("activation", "pool")),
 )
+CONV1, CONV2, CONV3, CONV4, CONV5 = (conv for _, conv in PAPER.convs)  # of which others are made
 
 # layers-145.cfg of the release: the network that gave the paper's numbers.
 CODE_2012 = replace(
     PAPER,
     name="code_2012",
-    conv1=replace(PAPER.conv1, then=(NORM, POOL, ACTIVATION)),
-    conv2=replace(PAPER.conv2, then=(ACTIVATION, NORM, WITHIN, POOL)),
-    conv3=replace(PAPER.conv3, std=0.03),
-    conv4=replace(PAPER.conv4, std=0.03),
-    conv5=replace(PAPER.conv5, std=0.03, then=(POOL, ACTIVATION)),
+    conv1=replace(CONV1, then=("norm", "pool", "activation")),
+    conv2=replace(CONV2, then=("activation", "norm", "within_norm", "pool")),
+    conv3=replace(CONV3, std=0.03),
+    conv4=replace(CONV4, std=0.03),
+    conv5=replace(CONV5, std=0.03, then=("pool", "activation")),
     norm=Norm(kind="average"),
 )
 
@@ -43,18 +42,18 @@ ONE_GPU = replace(
     PAPER,
     name="one_gpu",
     towers=1,
-    conv1=replace(PAPER.conv1, kernels=48),
-    conv2=replace(PAPER.conv2, kernels=128),
-    conv3=replace(PAPER.conv3, kernels=192),
-    conv4=replace(PAPER.conv4, kernels=192),
+    conv1=replace(CONV1, kernels=48),
+    conv2=replace(CONV2, kernels=128),
+    conv3=replace(CONV3, kernels=192),
+    conv4=replace(CONV4, kernels=192),
 )
 
 # layers-150.cfg of the release: columns that meet only in the classifier; conv2 and the first hidden layer are wider.
 NO_COMMUNICATION = replace(
     PAPER,
     name="no_communication",
-    conv2=replace(PAPER.conv2, kernels=320),
-    conv3=replace(PAPER.conv3, reads_all_towers=False),
+    conv2=replace(CONV2, kernels=320),
+    conv3=replace(CONV3, reads_all_towers=False),
     hidden=(8192, 4096),
     hidden_reads_all_towers=False,
 )
@@ -65,11 +64,11 @@ TORCHVISION = ModelConfig(
     image_size=224,
     classes=1000,
     towers=1,
-    conv1=Conv(64, 11, stride=4, padding=2, then=(ACTIVATION, POOL)),
-    conv2=Conv(192, 5, padding=2, then=(ACTIVATION, POOL)),
+    conv1=Conv(64, 11, stride=4, padding=2, then=("activation", "pool")),
+    conv2=Conv(192, 5, padding=2, then=("activation", "pool")),
     conv3=Conv(384, 3, padding=1),
     conv4=Conv(256, 3, padding=1),
-    conv5=Conv(256, 3, padding=1, then=(ACTIVATION, POOL)),
+    conv5=Conv(256, 3, padding=1, then=("activation", "pool")),
     norm=Norm(kind="none"),
     pool=Pool(round_up=False),
     dropout_on="inputs",
@@ -83,11 +82,11 @@ SMALL = ModelConfig(
     name="small",
     image_size=28,
     classes=10,
-    conv1=Conv(32, 5, padding=2, then=(ACTIVATION, NORM, POOL)),
-    conv2=Conv(64, 5, padding=2, then=(ACTIVATION, NORM, POOL)),
+    conv1=Conv(32, 5, padding=2, then=("activation", "norm", "pool")),
+    conv2=Conv(64, 5, padding=2, then=("activation", "norm", "pool")),
     conv3=Conv(128, 3, padding=1, reads_all_towers=True),
     conv4=Conv(128, 3, padding=1),
-    conv5=Conv(128, 3, padding=1, then=(ACTIVATION, POOL)),
+    conv5=Conv(128, 3, padding=1, then=("activation", "pool")),
     hidden=(512, 512),
     hidden_bias=0.0,
     dropout=0.25,
@@ -102,9 +101,9 @@ FOUR_LAYER = ModelConfig(
     image_size=32,
     classes=10,
     towers=1,
-    conv1=Conv(32, 5, padding=2, std=0.0001, then=(POOL, ACTIVATION, WITHIN)),
-    conv2=Conv(32, 5, padding=2, then=(ACTIVATION, AVERAGE, WITHIN)),
-    conv3=Conv(64, 5, padding=2, then=(ACTIVATION, AVERAGE)),
+    conv1=Conv(32, 5, padding=2, std=0.0001, then=("pool", "activation", "within_norm")),
+    conv2=Conv(32, 5, padding=2, then=("activation", "average_pool", "within_norm")),
+    conv3=Conv(64, 5, padding=2, then=("activation", "average_pool")),
     conv4=None,
     conv5=None,
     within_norm=WithinNorm(size=3, alpha=0.00005),
@@ -215,7 +214,7 @@ def differences(*names: str) -> str:
 
 def _flat(values: dict, path: str = "") -> dict[str, str]:
     """Every field below a dict of fields by its path, in words; a layer that is there says "yes" itself."""
-    found = {}
+    found: dict[str, str] = {}
     for name, value in values.items():
         here = f"{path}.{name}" if path else name
         found |= {here: "yes"} | _flat(value, here) if isinstance(value, dict) else {here: _in_words(value)}

@@ -56,14 +56,14 @@ def layer_table(config: ModelConfig) -> list[Row]:
 
 
 def _row(name: str, layer: nn.Module, output: torch.Tensor) -> Row:
-    weight = layer.weight
+    weight, bias = layer.parameters()
     if isinstance(layer, nn.Conv2d):
         size, stride = layer.kernel_size[0], layer.stride[0]
         kernels = f"{weight.shape[0]} of {size}x{size}x{weight.shape[1]}" + (f", stride {stride}" if stride > 1 else "")
         positions = output.shape[2] * output.shape[3]
     else:
         kernels, positions = f"{weight.shape[0]} of {weight.shape[1]}", 1
-    parameters = weight.numel() + layer.bias.numel()
+    parameters = weight.numel() + bias.numel()
     shape, count = tuple(output.shape[1:]), output.numel()
     return Row(name, kernels, weight.shape[1], shape, shape, parameters, count, weight.numel() * positions, 4 * count)
 
@@ -91,7 +91,7 @@ def training_memory(net: AlexNet, batch: int = 128) -> dict[str, int]:
     memory = {"parameters": sum(p.nbytes for p in net.parameters())}
     memory |= {"gradients": memory["parameters"], "velocity": memory["parameters"], "image": data.nbytes}
     for module in [*net.features, nn.Flatten(), *net.classifier]:
-        before, kept = data, []
+        before, kept = data, list[int]()
 
         def keep(x: torch.Tensor, kept: list = kept) -> torch.Tensor:
             storage = x.untyped_storage()
@@ -104,12 +104,12 @@ def training_memory(net: AlexNet, batch: int = 128) -> dict[str, int]:
             data = module(data)
         passing = 0 if data._base is before else data.nbytes + before.nbytes * before.requires_grad
         steps.append((sum(kept), sum(p.nbytes for p in module.parameters()), passing, _scratch(module, before)))
-    kept, gradients, peak = sum(kept for kept, *_ in steps), 0, 0
-    memory |= {"kept": kept, "passing": max(step[2] for step in steps), "scratch": max(step[3] for step in steps)}
+    held, gradients, peak = sum(step[0] for step in steps), 0, 0
+    memory |= {"kept": held, "passing": max(step[2] for step in steps), "scratch": max(step[3] for step in steps)}
     for of_layer, weights, passing, scratch in reversed(steps):
         gradients += weights
-        peak = max(peak, kept + gradients + passing + scratch)
-        kept -= of_layer
+        peak = max(peak, held + gradients + passing + scratch)
+        held -= of_layer
     return memory | {"peak": memory["parameters"] + memory["velocity"] + memory["image"] + peak}
 
 
@@ -118,7 +118,8 @@ class _Allocated(TorchDispatchMode):
 
     def __init__(self, *before: Tensor):
         super().__init__()
-        self.most, self.before, self.live = 0, {x.untyped_storage()._cdata for x in before}, {}
+        self.most, self.before = 0, {x.untyped_storage()._cdata for x in before}
+        self.live: dict[int, tuple[StorageWeakRef, int]] = {}
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))

@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy
 
 from .config import InputError, ModelConfig
 from .exchange import Exchange, Link, SilentLink
-from .layers import Dropout, LocalResponseNorm
+from .layers import Dropout, LocalResponseNorm, TowerLinear
 from .model import AlexNet
 from .summary import layer_table
 
@@ -93,7 +93,7 @@ class Tower(AlexNet):
         """The tower's part of a sequence, under the same names, with exchanges between."""
         names = {path: name for name, path in self.paths.items()}
         first, *_, classifier = self.paths
-        layers = OrderedDict()
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
         for index, layer in enumerate(getattr(self, part)):
             name = names.get(f"{part}.{index}")
             if name not in (None, first) and getattr(layer, "groups", 1) == 1:  # 1: reads everything
@@ -118,7 +118,7 @@ class Tower(AlexNet):
             layer.in_channels, layer.out_channels = layer.in_channels // layer.groups, layer.out_channels // towers
         elif isinstance(layer, nn.Linear):
             layer.out_features //= towers
-        if hasattr(layer, "groups"):
+        if isinstance(layer, nn.Conv2d | LocalResponseNorm | TowerLinear):
             layer.groups = 1
         return layer
 
@@ -150,7 +150,7 @@ def gather_states(state: dict[str, Tensor], link: Link) -> dict[str, Tensor] | N
 
     A checkpoint made of it is one of the network in one process, and `split_state` is the way back.
     """
-    states = [None] * link.towers if link.tower == 0 else None
+    states: list[dict[str, Tensor]] | None = [{}] * link.towers if link.tower == 0 else None
     distributed.gather_object({name: x.cpu() for name, x in state.items()}, states, group=link.group, group_dst=0)
     return join_states(states) if states else None
 

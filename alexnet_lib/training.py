@@ -74,7 +74,7 @@ class Trainer:
     """The state of a run and the steps that change it. `fit` is the way to use it."""
 
     def __init__(self, model, train_set, valid_set, config, run_dir, device=None, progress=True, share=None):
-        self.rank, self.world = share or rank_and_world()  # (rank, world): of the processes that share each batch
+        self.rank, self.world = map(int, share or rank_and_world())  # (rank, world): of the processes that share each batch
         self.processes = self.world
         self.device = torch.device(pick_device(device))
         if config.compile:
@@ -98,7 +98,7 @@ class Trainer:
                     layer.batch, layer.part = self.batches.size, self.batches.part
             self.network = nn.parallel.DistributedDataParallel(model)
         if config.compile:  # around the other: the compiler then leaves room to send gradients while others are computed
-            self.network = torch.compile(self.network)
+            self.network = torch.compile(self.network)  # type: ignore[assignment]  # it stays a module
         self.optimiser = PaperSGD(model, config.momentum, config.weight_decay, config.decay_biases)
         self.schedule = Schedule(replace(config, batch_size=self.batches.size))
         self.show = progress and self.rank == 0

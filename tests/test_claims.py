@@ -66,7 +66,7 @@ def test_every_rule_can_come_out_either_way():
             values = {claim.rule["metric"]: 50.0 + by, claim.rule.get("against", "other"): 50.0}
             found = [run(claim.arm, s, **{k: v + 0.001 * s for k, v in values.items()}) for s in range(4)]
             found += [run(claim.control, s, **dict.fromkeys(values, 50.0)) for s in range(4) if claim.control]
-            if claim.control is None:
+            if not claim.control:
                 values = values if "against" in claim.rule else {claim.rule["metric"]: by}
                 found = [
                     run(claim.arm, s, **{k: v + 1e-3 * s * (k == claim.rule["metric"]) for k, v in values.items()})
@@ -223,7 +223,7 @@ def test_every_claim_says_what_measures_it():
         named = [(claim.experiment, [claim.arm, claim.control])] if claim.experiment else claim.rule.get("runs", {}).items()
         for name, arms in named:
             there, seeds = experiment.arms(name)
-            assert set(arms or ()) - {None} <= set(there) and seeds
+            assert set(arms or ()) - {""} <= set(there) and seeds
         if claim.experiment:
             assert (
                 claim.command
@@ -244,8 +244,19 @@ def test_the_ledger_is_checked(tmp_path):
         (tmp_path / "claims.json").write_text(json.dumps([entry | change]))
         with pytest.raises(InputError):
             claims.ledger.__wrapped__(tmp_path / "claims.json")
-    with pytest.raises(InputError, match="needs an effect"):
-        replace(LEDGER["lrn"], rule=LEDGER["lrn"].rule | {"toward": 1})
+    for other in ({"toward": 1}, {"effect": 0}):
+        with pytest.raises(InputError, match="needs an effect"):
+            replace(LEDGER["lrn"], rule=LEDGER["lrn"].rule | other)
+
+
+@pytest.mark.parametrize(
+    ("kind", "absent"), [("difference", "experiment"), ("no_worse", "experiment"), ("no_change", "arm"), ("speedup", "control")]
+)
+def test_a_measured_claim_says_what_is_compared(kind, absent):
+    """Else its verdict would look for records of nothing."""
+    claim = next(claim for claim in LEDGER.values() if claim.rule["kind"] == kind and claim.control)
+    with pytest.raises(InputError, match=f"has no {absent}"):
+        replace(claim, **{absent: ""})
 
 
 def test_cards_have_three_columns_and_a_fold():

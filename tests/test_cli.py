@@ -130,6 +130,14 @@ def test_a_reader_that_has_seen_enough_is_no_error():
     assert done.stdout.startswith("| field") and not done.stderr
 
 
+@pytest.mark.parametrize("closed", ["1", "2"])
+def test_closed_outputs_are_no_error(closed):
+    """As a scheduler may start it: Python then has None for them."""
+    command = f"{sys.executable} -m alexnet_lib presets paper four_layer {closed}>&-"
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stderr and bool(done.stdout) == (closed == "2")
+
+
 def test_train_evaluate_and_average(tmp_path):
     for seed in (0, 1):
         done = run("train", "--seed", seed, "--run-dir", tmp_path / str(seed), *SHORT)

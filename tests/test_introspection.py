@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import tiny_model
+from safetensors import SafetensorError
 
 from alexnet_lib import AlexNet, InputError, introspection
 from alexnet_lib.evidence.kernels import load_kernels, save_kernels
@@ -63,7 +64,7 @@ def test_neighbours(photos10):
     assert introspection.same_class_share(np.array([[0, 1], [1, 1]]), np.array([5, 7]), np.array([5, 7])) == 75.0
 
 
-def test_kernels_are_kept_and_read_back(tmp_path):
+def test_kernels_are_kept_and_read_back(tmp_path, monkeypatch):
     net = AlexNet(tiny_model(), seed=0)
     path = save_kernels(net, tmp_path / "a-seed0.kernels.safetensors")
     found, exact = load_kernels(path), introspection.kernels(net)
@@ -77,3 +78,10 @@ def test_kernels_are_kept_and_read_back(tmp_path):
         load_kernels(tmp_path / "b-seed0.kernels.safetensors")
     with pytest.raises(InputError, match="cannot write"):
         save_kernels(net, path / "x.kernels.safetensors")  # a folder's name that is a file's
+
+    def full(*_, **__):
+        raise SafetensorError("the disk is full")  # the writer's own error, which is no OSError
+
+    monkeypatch.setattr("alexnet_lib.evidence.kernels.save_file", full)
+    with pytest.raises(InputError, match=r"cannot write the kernels .*: the disk is full"):
+        save_kernels(net, path)

@@ -42,6 +42,12 @@ def test_every_target_has_commands(target):
     assert done.returncode == 0 and done.stdout.strip(), done.stderr
 
 
+def test_style_and_types_are_checked_before_the_tests():
+    lint = make("--dry-run", "lint").stdout
+    assert all(command in lint for command in ("ruff check .", "ruff format --check .", "-m mypy"))
+    assert make("--dry-run", "test").stdout.startswith(lint)
+
+
 def test_commands_of_the_pages_exist():
     pages = [ROOT / "README.md", *(ROOT / "book").glob("*.md"), *(ROOT / "tools").glob("*.md")]
     named = {name for page in pages for name in re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text(), re.MULTILINE)}

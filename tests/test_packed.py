@@ -641,6 +641,22 @@ def test_several_machines_each_pack_a_part(tmp_path, small_shards):
     PackedDataset.open(tmp_path / "parts").verify()
 
 
+def test_a_shard_that_is_being_written_again_is_left_to_who_does_it(tmp_path, small_shards, monkeypatch):
+    """A process that started later does shards with broken images once more, while this one comes to the index."""
+    tree, sum_up = broken_tree(tmp_path / "tree"), packing._write_index
+
+    def meanwhile(facts, listing, plan, allow_broken):
+        plan[0].pixels.write_bytes(b"the pixels of the other process, whose facts come later")
+        return sum_up(facts, listing, plan, allow_broken)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(packing, "_write_index", meanwhile)
+        said = pack(str(tree), tmp_path / "out", size=16)
+    assert said.startswith("another process writes train-00000.npy again") and not (tmp_path / "out/index.json").exists()
+    pack(str(tree), tmp_path / "out", size=16)
+    PackedDataset.open(tmp_path / "out").verify()
+
+
 PROGRAM = """
 import sys
 from alexnet_lib.data import packing

@@ -147,8 +147,8 @@ def ledger_text() -> str:
         for name in ledger
         if judged[name].word == word
     ]
-    rows = [[fill(cell, 32) for cell in row] for row in rows]
-    table = tabulate(rows, ("verdict", "claim", "ours", "unit", "the paper", "after Holm"), disable_numparse=True)
+    cells = [[fill(cell, 32) for cell in row] for row in rows]
+    table = tabulate(cells, ("verdict", "claim", "ours", "unit", "the paper", "after Holm"), disable_numparse=True)
     return f"{table}\n\n{tally_text(judged)}. Of {len(holds)} tested effects chance alone would bring {by_chance:.1f}."
 
 

@@ -55,7 +55,7 @@ class Chapter:
         if self.rerun:
             wanted: dict[str, set[str]] = {}
             for claim in ledger:
-                wanted.setdefault(claim.experiment, set()).update({claim.arm, claim.control} - {None})
+                wanted.setdefault(claim.experiment, set()).update({claim.arm, claim.control} - {""})
             for name, arms in wanted.items():
                 for arm, seed, done in experiment.measure(name, sorted(arms), record=True):
                     print(f"{name} {arm.name} seed {seed}: {'recorded before' if done is None else 'recorded'}")

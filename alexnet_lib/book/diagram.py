@@ -156,13 +156,13 @@ def figure2(config: ModelConfig) -> str:
     height = 2 * middle + 120
     stages: list[list[Block]] = [[Block(3, config.image_size, INK)]]
     reads: list[tuple[int | None, bool]] = []  # before each stage: the window's size, whether it reads all towers
-    captions = {0: ("input", "the image", "")}
+    captions: dict[int, tuple[str, ...]] = {0: ("input", "the image", "")}
     for i, row in enumerate(rows):
         conv, last = convs.get(row.name), i == len(rows) - 1
         share = row.output[0] if last else row.output[0] // towers
         colours = (INK,) if last else TOWERS[:towers]
         reads.append((conv.size if conv else None, _reads_all(config, row, i == 0 or last)))
-        facts = (f"{share} of", f"{conv.size}×{conv.size}×{row.depth}") if conv else (f"{share:,}", "units")
+        facts: tuple[str, ...] = (f"{share} of", f"{conv.size}×{conv.size}×{row.depth}") if conv else (f"{share:,}", "units")
         facts += (f"stride {conv.stride}",) if conv and conv.stride > 1 else ()
         captions[len(stages)] = (row.name, *facts, _then(config, row))
         stages.append([Block(share, row.output[1] if conv else None, colour) for colour in colours])
@@ -175,8 +175,8 @@ def figure2(config: ModelConfig) -> str:
     gaps = [0.5 if stage[0].pooled else 1.0 for stage in stages[1:]]
     gap = (width - 2 * margin - sum(stage[0].wide for stage in stages)) / sum(gaps)
     x = float(margin)
-    for stage, before in zip(stages, [0.0, *gaps], strict=True):
-        x += before * gap
+    for stage, space in zip(stages, [0.0, *gaps], strict=True):
+        x += space * gap
         for number, block in enumerate(stage):
             block.left, block.middle = x, middle + (apart * (2 * number - 1) if len(stage) == 2 else 0)
         x += stage[0].wide
@@ -191,9 +191,9 @@ def figure2(config: ModelConfig) -> str:
                     parts += source.feeds(block, size, COLOURS[0] if crossing else source.colour)
     parts += [dot(block.marked, block.colour) for stage in stages[1:] for block in stage]
     parts += [number for stage in stages for block in stage for number in block.numbers()]
-    for place, (name, *facts) in captions.items():
+    for place, (name, *lines) in captions.items():
         block = stages[place][0]
-        parts += _column(block.left + block.wide / 2, height - 24, name, *(fact for fact in facts if fact), size=14)
+        parts += _column(block.left + block.wide / 2, height - 24, name, *filter(None, lines), size=14)
     for number, block in enumerate(stages[1] if towers == 2 else (), 1):
         x, y = block.at(0, 0, 1)
         parts.append(text(x, y - 8, f"tower {number}", block.colour, 15))
@@ -236,7 +236,8 @@ def polygon(points: Sequence[Point], colour: str, opacity: float) -> str:
 
 def line(a: Point, b: Point, colour: str, width: float = 2, dashes: str = "") -> str:
     style = f'stroke="{colour}" stroke-width="{width}"' + (f' stroke-dasharray="{dashes}"' if dashes else "")
-    return '<line x1="{:g}" y1="{:g}" x2="{:g}" y2="{:g}" {}/>'.format(*(round(v, 1) for v in (*a, *b)), style)
+    x1, y1, x2, y2 = (f"{round(v, 1):g}" for v in (*a, *b))
+    return f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" {style}/>'
 
 
 def dot(place: Point, colour: str) -> str:

@@ -97,7 +97,7 @@ def _counts(row: Row, config: ModelConfig, parts: int) -> list[Fact]:
     if conv and conv.stride > 1:
         numbers.append(("stride", str(conv.stride), ""))
     numbers += [beside("parameters", row.parameters), beside("neurons", row.neurons), beside("multiply-adds", row.multiply_adds)]
-    if row.passes_on != row.output:
+    if conv and row.passes_on != row.output:
         steps = " and ".join(STEPS[step] for step in conv.then if step in STEPS)
         numbers.append(shapes(f"after {steps}", row.passes_on))
     return numbers

@@ -55,7 +55,7 @@ STYLE = {
 
 def use_style() -> None:
     """Applies the style to all plots of this process."""
-    plt.rcParams.update(STYLE)
+    plt.style.use(STYLE)
 
 
 def curve_figure(curve: Sequence[dict]) -> Figure:

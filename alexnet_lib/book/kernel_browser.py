@@ -51,7 +51,7 @@ def moment(when: str, weights: Tensor, towers: int) -> dict:
     selectivity = introspection.colour_selectivity(weights)
     return {
         "when": when,
-        "pixels": base64.b64encode(pixels(weights)).decode(),
+        "pixels": base64.b64encode(pixels(weights).data).decode(),
         "selectivity": [f"{value:.2f}" for value in selectivity],
         "means": [f"{tower.mean():.2f}" for tower in selectivity.chunk(towers)],
     }
@@ -77,7 +77,8 @@ def label(record: dict) -> str:
 
 def chosen(found: list[tuple[dict, Path]], first: Path, most: int = MOST_BYTES) -> list[tuple[dict, Path]]:
     """The run to show first and as many more as the page can hold: every arm's first seed before any arm's second."""
-    turn, arms = {}, {}
+    turn: dict[Path, int] = {}
+    arms: dict[tuple[str, str], int] = {}
     for record, path in found:
         arm = record["experiment"], record["arm"]
         turn[path] = arms[arm] = arms.get(arm, 0) + 1

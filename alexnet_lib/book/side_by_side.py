@@ -35,7 +35,8 @@ def train_steps(
     optimiser, rates = PaperSGD(net), Rates(lr).by_parameter(net)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # every tower draws the same dropout masks
-        first, log = {}, []
+        first: dict = {}
+        log = []
         for _ in range(steps):
             if group is not None:
                 distributed.barrier(group)  # all begin together, so that their clocks can be compared
@@ -43,7 +44,7 @@ def train_steps(
             logits = net(images)
             mean_loss = loss(logits, labels)
             optimiser.descend(mean_loss, rates)
-            messages = [] if group is None else list(net.link.messages)
+            messages = list(net.link.messages) if isinstance(net, Tower) else []
             log.append({"began": began, "ended": time.perf_counter(), "messages": messages})
             if not first:
                 first = {"logits": logits.detach(), "loss": mean_loss.item()}

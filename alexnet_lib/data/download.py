@@ -90,7 +90,9 @@ def unpack(archive: Path, target: Path) -> None:
                     (staging / member.name).mkdir(parents=True, exist_ok=True)
                 else:  # written by hand: the standard library's own check of members came with Python 3.11.4
                     (staging / member.name).parent.mkdir(parents=True, exist_ok=True)
-                    with members.extractfile(member) as content, open(staging / member.name, "wb") as file:
+                    content = members.extractfile(member)
+                    assert content  # a link would have none
+                    with content, open(staging / member.name, "wb") as file:
                         shutil.copyfileobj(content, file)
         for entry in staging.iterdir():
             entry.replace(target / entry.name)

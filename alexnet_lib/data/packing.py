@@ -87,9 +87,15 @@ def images_a_shard(size: int) -> int:
 def _write_index(facts: dict, listing: Listing, plan: list[Shard], allow_broken: bool) -> str:
     """The last step: what the shards add up to, in whole numbers up to the last division."""
     dest, size, classes = plan[0].dest, plan[0].size, listing.classes
-    labels, shards, files, contents, broken, image_sum, products = {}, {}, {}, {}, [], 0, 0
+    image_sum, products = np.zeros((size, size, 3), np.uint64), np.zeros((3, 3), np.int64)
+    labels: dict[str, list[np.ndarray]] = {}
+    contents: dict[str, list[np.ndarray]] = {}
+    files: dict[str, list[str]] = {}
+    shards: dict[str, list[dict]] = {}
+    broken: list[str] = []
     for part in plan:
-        found = part.known()
+        if (found := part.known()) is None:  # another process, which found broken images in it, does it again just now
+            return f"another process writes {part.pixels.name} again in {shown(dest)}; the index comes with the last"
         entry = {"file": part.pixels.name, "count": len(found["labels"]), "sha256": str(found["sha256"])}
         labels.setdefault(part.split, []).append(found["labels"])
         shards.setdefault(part.split, []).extend([entry] if entry["count"] else [])

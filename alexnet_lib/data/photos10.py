@@ -24,7 +24,7 @@ def photos10() -> Listing:
     for split, count in (("train", TRAIN_PATCHES), ("test", TEST_PATCHES)):
         patches, groups = [], []
         for label, photograph in enumerate(photographs):
-            corners = patch_corners(*photograph.shape[:2], split, count)
+            corners = patch_corners(photograph.shape[0], photograph.shape[1], split, count)
             patches += [_patch(photograph, top, left) for top, left in corners]
             groups += [10_000 * label + 100 * (top // BLOCK) + left // BLOCK for top, left in corners]
         labels = np.repeat(np.arange(len(PHOTOS), dtype=np.int64), count)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock  # comes with torch
@@ -95,8 +96,8 @@ def _fill(shard: Shard) -> None:
             if isinstance(image, str):
                 contents.append(_content(image))
             pixels = np.ascontiguousarray(pixels)
-            file.write(pixels)
-            digest.update(pixels)
+            file.write(pixels.data)
+            digest.update(pixels.data)
             if shard.split == "train":
                 image_sum += pixels
                 products += _products(pixels)
@@ -104,8 +105,9 @@ def _fill(shard: Shard) -> None:
             file.seek(0)
             file.write(header_of(len(kept), shard.size))
     checksum = sha256_of(shard.pixels) if broken else digest.hexdigest()
-    facts = {"key": shard.key(), "sha256": checksum, "labels": shard.labels[kept], "broken": np.array(broken, dtype=str)}
-    facts |= {"of": shard.pixels.name, "kept": np.array(kept, np.int64), "contents": np.array(contents, np.uint64)}
+    facts: dict[str, Any] = {"key": shard.key(), "sha256": checksum, "labels": shard.labels[kept]}
+    facts |= {"broken": np.array(broken, dtype=str), "of": shard.pixels.name}
+    facts |= {"kept": np.array(kept, np.int64), "contents": np.array(contents, np.uint64)}
     with whole(shard.facts) as partial, open(partial, "wb") as file:
         np.savez(file, **facts, image_sum=image_sum, products=products.astype(np.int64))
 

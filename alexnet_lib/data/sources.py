@@ -94,7 +94,7 @@ def hold_out(splits: dict[str, Split], share: float) -> dict[str, Split]:
     if not held.any():
         raise InputError(f"a holdout of {share:g} leaves no image for testing: no class has enough of them")
     parts = {"train": ~held, "test": held}.items()
-    return {name: Split([images[i] for i in np.flatnonzero(part)], labels[part]) for name, part in parts}
+    return {name: Split([images[i] for i in np.flatnonzero(part).tolist()], labels[part]) for name, part in parts}
 
 
 def cifar10(folder: Path) -> Listing:

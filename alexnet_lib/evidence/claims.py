@@ -31,7 +31,7 @@ class Claim:
     Records of `experiment` count where they are of `arm` or `control`. With a control the effect is the difference of
     the two arms; without one it is measured inside each run. `rule_in_words` says how the verdict is reached.
 
-    Raises InputError for a rule that is not of a kind in KINDS.
+    Raises InputError for a rule that is not of a kind in KINDS, or one that compares runs without saying which.
     """
 
     id: str
@@ -40,9 +40,9 @@ class Claim:
     paper: str
     rule: dict
     recorded: dict | None = None
-    experiment: str | None = None
-    arm: str | None = None
-    control: str | None = None
+    experiment: str = ""
+    arm: str = ""
+    control: str = ""
     remark: str = ""  # written after the runs, unlike the rule
     command: str = ""
 
@@ -51,8 +51,11 @@ class Claim:
         needed, optional = KINDS[self.rule["kind"]]
         if not needed <= set(self.rule) - {"kind"} <= needed | optional:
             raise InputError(f"the rule of claim {self.id!r} lacks a key or has one too many")
-        if self.rule["kind"] == "difference" and (self.rule["effect"] is None) != ("toward" in self.rule):
-            raise InputError(f"the rule of claim {self.id!r} needs an effect, or toward: 1 or -1")
+        if self.rule["kind"] == "difference" and bool(self.rule["effect"]) == ("toward" in self.rule):
+            raise InputError(f"the rule of claim {self.id!r} needs an effect other than 0, or toward: 1 or -1")
+        sides = ("arm", "control") if self.rule["kind"] == "speedup" else ("arm",)
+        if "margin" in self.rule and (absent := [name for name in ("experiment", *sides) if not getattr(self, name)]):
+            raise InputError(f"claim {self.id!r} is measured, and has no {' and no '.join(absent)}")
         if not self.command:
             experiment, arms = self.experiment, "".join(f" --arm {name}" for name in (self.arm, self.control) if name)
             if self.rule["kind"] == "every_run":

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -101,8 +102,8 @@ def train_in_processes(model: ModelConfig, train: TrainConfig, run_dir: Path, pr
     """Trains `model`, as it is, in so many new processes of this machine, one a GPU where there are enough, and shows their
     progress. They leave the run's checkpoints: fit() then finds the run finished. Raises as run_in_processes."""
     backend = "nccl" if torch.cuda.device_count() >= processes else "gloo"
-    options = {"processes": processes, "backend": backend, "timeout": 1800, "restarts": 1, "follow": True}
-    run_in_processes(_train_among, model, train, run_dir, **options)
+    call = _train_among, model, train, run_dir
+    run_in_processes(*call, processes=processes, backend=backend, timeout=1800, restarts=1, follow=True)
 
 
 def _train_among(group, model: ModelConfig, train: TrainConfig, run_dir: Path) -> None:
@@ -206,9 +207,9 @@ def is_recorded(arm: Arm, model: ModelConfig, train: TrainConfig) -> bool:
     if not path.exists():
         return False
     old = records.read(path)
-    then = [ModelConfig.from_dict(old["model"]), TrainConfig.from_dict(old["train"])]
-    free = {"data": then[1].data} | ({"precision": then[1].precision} if train.precision == "auto" else {})
-    if then != [replace(model, classes=then[0].classes), replace(train, **free)]:
+    then = ModelConfig.from_dict(old["model"]), TrainConfig.from_dict(old["train"])
+    free: dict[str, Any] = {"data": then[1].data} | ({"precision": then[1].precision} if train.precision == "auto" else {})
+    if then != (replace(model, classes=then[0].classes), replace(train, **free)):
         raise InputError(f"{path} was measured with another configuration: remove it, or name another seed")
     here = {role: s.checksum for role, s in open_sets(train, model).items() if s is not None and role in old["data"]}
     if here != {role: facts["checksum"] for role, facts in old["data"].items()}:

@@ -21,7 +21,8 @@ def save_kernels(model: AlexNet, path: Path) -> Path:
         with whole(path) as partial:
             save_file({"conv1": kernels(model).half().contiguous()}, partial, metadata={"towers": str(model.config.towers)})
     except (OSError, SafetensorError) as error:
-        raise InputError(f"cannot write the kernels {path}: {advice(error)}") from error
+        reason = advice(error) if isinstance(error, OSError) else error
+        raise InputError(f"cannot write the kernels {path}: {reason}") from error
     return path
 
 

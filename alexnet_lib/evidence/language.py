@@ -20,6 +20,9 @@ class Said(str):
         parts: numbers, names that are the same in every language, or further sentences.
     """
 
+    template: str
+    parts: dict
+
     def __new__(cls, template: str, **parts):
         self = super().__new__(cls, template.format(**parts))
         self.template, self.parts = template, parts

@@ -117,9 +117,9 @@ def _guesses(
     for images in images_of(dataset, device, batch_size):
         if gains != (1.0, 1.0, 1.0):
             images = (images * torch.tensor(gains, device=device)).round().clamp(0, 255).to(torch.uint8)
-        top, left = ((side - size) // 2 + by for side, by in zip(images.shape[1:3], shift, strict=True))
-        places = [torch.full((len(images),), value, device=device) for value in (top, left, False)]
-        found.append(net(cut(images, mean_image, size, *places, net.config.pixel_std)).softmax(1).cpu())
+        y, x = ((side - size) // 2 + by for side, by in zip(images.shape[1:3], shift, strict=True))
+        top, left, mirrored = (torch.full((len(images),), value, device=device) for value in (y, x, False))
+        found.append(net(cut(images, mean_image, size, top, left, mirrored, net.config.pixel_std)).softmax(1).cpu())
     return torch.cat(found)
 
 

@@ -63,7 +63,9 @@ def tasks(only: Sequence[str] = (), seeds: int | None = None) -> list[Task]:
     """
     every = plans()
     wanted = [name.partition("/") for name in only] or [(name, "", "") for name in every]
-    choosing, baselines, others = [], [], []
+    choosing: list[list[Task]] = []
+    baselines: list[list[Task]] = []
+    others: list[list[Task]] = []
     for name, _, arm in wanted:
         one_of("experiment", name, every)
         plan = every[name]

@@ -21,7 +21,7 @@ class Estimate:
     p: float
 
 
-def within(values: Sequence[float]) -> Estimate:
+def within(values: Sequence[float] | np.ndarray) -> Estimate:
     """Student's interval of the mean of effects that are measured inside a run each, against 0. Two values or more."""
     from scipy.stats import ttest_1samp
 
@@ -29,7 +29,7 @@ def within(values: Sequence[float]) -> Estimate:
     return _estimate(values.mean(), np.ptp(values), lambda: ttest_1samp(values, 0))
 
 
-def between(arm: Sequence[float], control: Sequence[float]) -> Estimate:
+def between(arm: Sequence[float] | np.ndarray, control: Sequence[float] | np.ndarray) -> Estimate:
     """Welch's interval of the difference of two means. Two values or more on each side.
 
     Runs of two arms with one seed share the order of the images and their crops, and hardly more: the networks differ,
@@ -41,7 +41,7 @@ def between(arm: Sequence[float], control: Sequence[float]) -> Estimate:
     return _estimate(arm.mean() - control.mean(), np.ptp(arm) + np.ptp(control), lambda: ttest_ind(arm, control, equal_var=False))
 
 
-def _at_least_two(values: Sequence[float]) -> np.ndarray:
+def _at_least_two(values: Sequence[float] | np.ndarray) -> np.ndarray:
     if len(values) < 2:
         raise ValueError("an interval needs two values or more")
     return np.asarray(values, dtype=float)

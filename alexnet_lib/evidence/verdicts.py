@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -95,10 +96,10 @@ def judge(claim: Claim, found: Sequence[dict] | None = None, planned: int | None
     plan = [planned] * len(runs) if planned else _planned(claim)
     missing, fewer, asked = max((p - len(side), -len(side), p) for side, p in zip(runs, plan, strict=True))
     used = [r for side in runs for r in side]
-    facts = {"seeds": -fewer, "planned": asked, "runs": tuple(map(len, runs)), "source": _source(used)}
+    facts: dict[str, Any] = {"seeds": -fewer, "planned": asked, "runs": tuple(map(len, runs)), "source": _source(used)}
     if reason := _not_comparable(used):
         return Verdict(NOT_YET, reason=reason, **facts)
-    sides = [[_value(rule, r) for r in side] for side in runs]
+    sides = [[value for r in side if (value := _value(rule, r)) is not None] for side in runs]
     judged = _judge_speedup if rule["kind"] == "speedup" else _judge_difference
     verdict = judged(claim, sides, runs, facts) if min(map(len, sides)) > 1 else Verdict(NOT_YET, **facts)
     if missing > 0:
@@ -139,14 +140,15 @@ def _judge_difference(claim: Claim, sides: list[list[float]], runs: list[list[di
     relative = images = None
     if claim.control and rule["metric"].endswith("_error") and "against" not in rule:
         logs = statistics.between(*[np.log(side) for side in sides])
-        relative = tuple(100 * math.expm1(v) for v in (logs.mean, logs.low, logs.high))
+        mean, low, high = (100 * math.expm1(v) for v in (logs.mean, logs.low, logs.high))
+        relative = mean, low, high
         if rule["metric"] == "test_top1_error" and all("outcomes" in r for side in runs for r in side):
             wrong = [np.stack([records.ranks(r) > 0 for r in side]) for side in runs]
             images = statistics.with_images(estimate, *wrong)
     word = {"no_worse": _word_no_worse, "no_change": _word_no_change, "difference": _word}[rule["kind"]](rule, estimate, margin)
     more = None
     if word == UNDECIDED:
-        deviation = max(np.std(side, ddof=1) for side in sides)
+        deviation = max(float(np.std(side, ddof=1)) for side in sides)
         more = max(1, statistics.seeds_for(deviation, margin, len(sides)) - facts["seeds"])
     value = f"{estimate.mean:+.2f} [{estimate.low:+.2f}, {estimate.high:+.2f}]"
     interval = (estimate.mean, estimate.low, estimate.high)
@@ -157,7 +159,7 @@ def _judge_difference(claim: Claim, sides: list[list[float]], runs: list[list[di
 
 def _word(rule: dict, estimate: Estimate, margin: float) -> str:
     """A whole interval inside the margin is no effect, one beyond zero is an effect, and all else is undecided."""
-    effect = rule.get("effect") or rule.get("toward")
+    effect = rule["effect"] or rule["toward"]
     toward, away = (estimate.low, estimate.high) if effect > 0 else (-estimate.high, -estimate.low)
     if -margin < toward and away < margin:
         return NO_EFFECT
@@ -203,11 +205,12 @@ def _judge_speedup(claim: Claim, sides: list[list[float]], runs: list[list[dict]
     if word == UNDECIDED and not (slow or quick):
         deviation = max(arm.std(ddof=1), control.std(ddof=1))
         more = max(1, statistics.seeds_for(deviation, margin) - facts["seeds"])
-    value, interval, never = f"{mean:.1f} [{low:.1f}, {high:.1f}]", (mean, low, high), ""
+    value, never = f"{mean:.1f} [{low:.1f}, {high:.1f}]", ""
     if slow or quick:
         bound = "at least {mean:.1f} [{low:.1f}, more]" if slow else "at most {mean:.1f} [less, {high:.1f}]"
-        value, interval = Said(bound, mean=mean, low=low, high=high), None
+        value = Said(bound, mean=mean, low=low, high=high)
         never = Said(("the control" if slow else "the arm") + " does not reach {reach:g} % in every run", **rule)
+    interval = None if slow or quick else (mean, low, high)
     return Verdict(word, value, effects=effects, interval=interval, p=estimate.p, more=more, reason=never, **facts)
 
 
@@ -219,7 +222,7 @@ def _judge_every_run(claim: Claim, found: Sequence[dict] | None) -> Verdict:
     found = [r for r in found if r["experiment"] in wanted and r["arm"] in (wanted[r["experiment"]] or [r["arm"]])]
     found = [r for r in found if len(r.get("colour_selectivity", ())) == 2]
     count, runs = sum(statistics.towers_differ(r["colour_selectivity"]) < rule["p"] for r in found), len(found)
-    facts = {"seeds": runs, "planned": EVERY_RUN, "source": _source(found)}
+    facts: dict[str, Any] = {"seeds": runs, "planned": EVERY_RUN, "source": _source(found)}
     if runs < 2:
         return Verdict(NOT_YET, **facts)
     low, high = statistics.share(count, runs)

@@ -76,5 +76,5 @@ def sole_use(folder: Path) -> Iterator[bool]:
 def advice(error: OSError) -> str:
     """What went wrong and what to do, in one line without a full stop."""
     text = error.strerror or str(error)
-    known = ADVICE.get(error.errno)
+    known = ADVICE.get(error.errno or 0)
     return f"{text}; {known}" if known else text

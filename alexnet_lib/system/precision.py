@@ -1,8 +1,11 @@
 """bfloat16 where the device has units for it: a processor without them imitates it, which takes about ten times as long."""
 
 import platform
+from typing import Literal
 
 import torch
+
+Precision = Literal["float32", "bfloat16", "auto"]
 
 
 def has_bfloat16(device: torch.device | str) -> bool:
@@ -17,14 +20,14 @@ def has_bfloat16(device: torch.device | str) -> bool:
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def settled(precision: str, device: torch.device | str) -> str:
+def settled(precision: Precision, device: torch.device | str) -> Precision:
     """The precision that a run uses: "auto" is bfloat16 where the device has it, else float32."""
     if precision == "auto":
         return "bfloat16" if has_bfloat16(device) else "float32"
     return precision
 
 
-def hint(precision: str, device: torch.device | str) -> str | None:
+def hint(precision: Precision, device: torch.device | str) -> str | None:
     """One line where another precision would be much faster on this device."""
     wanted = settled(precision, device)
     if wanted == "bfloat16" and not has_bfloat16(device):

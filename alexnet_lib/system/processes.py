@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from .progress import following
 from .stopping import STOPPING
 from .strict import InputError
+from .workers import end_with_parent
 
 LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets in each of its processes
 UNGUARDED = 64  # exit status of a new process that finds itself about to start processes of its own
@@ -102,7 +104,8 @@ def run_in_processes(
         os._exit(UNGUARDED)
     with tempfile.TemporaryDirectory(prefix="alexnet-", ignore_cleanup_errors=True) as folder, _launcher_kept_quiet():
         torch.save((function, args), Path(folder, "call"))
-        patience = {"shutdown_timeout": 60} if "shutdown_timeout" in LaunchConfig.__dataclass_fields__ else {}  # torch 2.12 on
+        newer = "shutdown_timeout" in LaunchConfig.__dataclass_fields__  # from torch 2.12 on
+        patience: dict[str, Any] = {"shutdown_timeout": 60} if newer else {}
         config = LaunchConfig(
             1, 1, processes, run_id=Path(folder).name, rdzv_backend="c10d", rdzv_endpoint="localhost:0", local_addr="localhost",
             max_restarts=restarts, monitor_interval=0.05, logs_specs=DefaultLogsSpecs(folder), **patience,
@@ -142,7 +145,7 @@ def _launcher_kept_quiet() -> Iterator[None]:
 
 def _process(folder: str, timeout: float, backend: str, threads: int, followed: bool) -> None:
     """What a new process does: join the group, call the function, leave what it returned in the folder."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # Ctrl-C reaches it once, from its parent, and not from the terminal too
     rank, world = rank_and_world()
@@ -170,11 +173,6 @@ def _process(folder: str, timeout: float, backend: str, threads: int, followed: 
         traceback.print_exc()
         time.sleep(0.5)  # one that died without a word is found before those that miss it
         raise
-
-
-def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)
 
 
 def _explained(error, folder: Path) -> Exception:

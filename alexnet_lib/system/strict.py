@@ -114,7 +114,7 @@ _hints = functools.cache(functools.partial(typing.get_type_hints, include_extras
 
 def check(config, where: str = "") -> None:
     """Raises InputError where a field does not hold what its annotation says; bool is not taken for a number."""
-    for name, hint in _hints(type(config)).items():
+    for name, hint in _hints(config.__class__).items():
         _check(f"{where}{name}", getattr(config, name), hint)
 
 

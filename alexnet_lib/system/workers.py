@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
+from typing import cast
 
 import torch
 
@@ -37,7 +38,8 @@ def each(function: Callable, things: Sequence, workers: int | None = None) -> It
     try:
         for first in range(workers):
             ours, theirs = context.Pipe(duplex=False)
-            process = context.Process(target=_work, args=(function, things[first::workers], theirs), daemon=True)
+            work = function, things[first::workers], theirs
+            process = context.Process(target=_work, args=work, daemon=True)  # type: ignore[attr-defined]  # every context has it
             try:
                 process.start()
             except OSError as error:
@@ -46,7 +48,7 @@ def each(function: Callable, things: Sequence, workers: int | None = None) -> It
             running[ours] = process
             theirs.close()
         while running:
-            for end in wait(list(running)):
+            for end in cast(list[Connection], wait(list(running))):
                 try:
                     said = end.recv()
                 except EOFError:
@@ -74,13 +76,20 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def end_with_parent() -> None:
+    """In a thread of a process that another one started: waits for the end of that one, and ends this one too."""
+    parent = multiprocessing.parent_process()
+    assert parent  # it was started
+    parent.join()
+    os._exit(1)
+
+
 def _work(function: Callable, things: Sequence, end: Connection) -> None:
     """In a process: any signal to stop ends it without a word, and so does the end of the process that started it."""
     for number in STOPPING:
         signal.signal(number, signal.SIG_DFL)
     torch.set_num_threads(1)  # a fork has lost its parent's threads, for which torch would wait for ever
-    parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         for thing in things:
             end.send(function(thing))
