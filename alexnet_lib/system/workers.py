@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
-from typing import cast
 
 import torch
 
@@ -48,7 +47,8 @@ def each(function: Callable, things: Sequence, workers: int | None = None) -> It
             running[ours] = process
             theirs.close()
         while running:
-            for end in cast(list[Connection], wait(list(running))):
+            ready = wait(list(running))
+            for end in [end for end in running if end in ready]:
                 try:
                     said = end.recv()
                 except EOFError:
