@@ -1,4 +1,4 @@
-"""The first layer's kernels of every run on record that kept them, as a page that needs no kernel and no server shows them.
+"""The first layer's kernels of runs on record, as many as a page can hold, as it shows them without a kernel or a server.
 
 A file beside a record holds the kernels as training left them (evidence/kernels.py). Those before training follow from the
 seed, which draws them again. book/_static/kernels.js shows both; without it, and on paper, one run is a still picture.

@@ -8,28 +8,31 @@ import json
 from html import escape
 
 from ..config import InputError
-from ..evidence import records
-from .figures import CARD, COLOURS, FAINT, INK
+from ..evidence import records, verdicts
+from .diagram import line, svg, text
+from .figures import COLOURS, FAINT, INK
 
-CONDITIONS = {"relu_2012": "of 2012", "relu_today": "of today"}
+CONDITIONS = {"relu_2012": "of 2012", "relu_today": "of today"}  # the first ones are shown first
 UNITS = {"relu": ("ReLU", COLOURS[1], ""), "tanh": ("tanh", COLOURS[2], "6 4")}  # words, colour, dashes
 LEVEL, LOWEST, HIGHEST = 25, 5, 70  # percent: the paper's, and how far the line can be moved
 WIDE, TALL, LEFT, BELOW, EPOCHS, MOST = 480, 330, 58, 48, 90, 95  # the picture, its margins, and the ends of its axes
+HINT = "Training error over the epochs, ReLU solid and tanh dashed, a line a seed, and a level line"
 
 
 def explorable() -> str:
     """HTML: both races as one picture, their points as data. Raises InputError where they are not on record."""
-    races = {}
+    races, first = {}, next(iter(CONDITIONS))
     for name in CONDITIONS:
         if not (found := records.read_experiment(name)):
             raise InputError(f"no record of {name}; it is measured by: python -m alexnet_lib measure {name} --record")
-        races[name] = [(record["arm"], record["metrics"]["chance_error"], points(record)) for record in found]
-    curves = "".join(
-        f'<g data-race="{name}"{" hidden" * (name != "relu_2012")}>{"".join(_line(unit, at) for unit, _, at in lines)}</g>'
-        for name, lines in races.items()
-    )
+        races[name] = [(record["arm"], record["metrics"]["chance_error"], verdicts.points(record)) for record in found]
+    curves = [
+        f'<g data-race="{name}"{" hidden" * (name != first)}>{"".join(_curve(unit, points) for unit, _, points in runs)}</g>'
+        for name, runs in races.items()
+    ]
+    level = f'<g class="level" stroke="{INK}">{line((LEFT, down(LEVEL)), (WIDE, down(LEVEL)), INK, 1.5)}</g>'
     choices = "".join(
-        f'<label><input type="radio" name="race" value="{name}"{" checked" * (name == "relu_2012")}> {escape(words)}</label> '
+        f'<label><input type="radio" name="race" value="{name}"{" checked" * (name == first)}> {escape(words)}</label> '
         for name, words in CONDITIONS.items()
     )
     axes = {"left": LEFT, "tall": TALL - BELOW, "wide": WIDE - LEFT, "epochs": EPOCHS, "most": MOST}
@@ -39,20 +42,9 @@ def explorable() -> str:
 <fieldset><legend>Conditions</legend>{choices}</fieldset>
 <label>Training error of <input type="range" min="{LOWEST}" max="{HIGHEST}" value="{LEVEL}"> <output>{LEVEL} %</output></label>
 </div>
-<svg viewBox="0 0 {WIDE} {TALL}" role="img" aria-label="Training error over the epochs, ReLU solid and tanh dashed, a line a seed, and a level line">
-<rect width="{WIDE}" height="{TALL}" fill="{CARD}"/>
-{_axes()}
-{curves}
-<g class="level" stroke="{INK}" stroke-width="1.5"><line x1="{LEFT}" x2="{WIDE}" y1="{down(LEVEL):.1f}" y2="{down(LEVEL):.1f}"/></g>
-</svg>
-<p class="words" role="status"></p>
+{svg(WIDE, TALL, HINT, *_axes(), *curves, level)}<p class="words" role="status"></p>
 <script type="application/json">{data}</script>
 </div>"""
-
-
-def points(record: dict) -> list[tuple[float, float]]:
-    """(epochs, percent) of a run's training error; the error of an epoch stands for its middle."""
-    return [(entry["epoch"] - 0.5, round(entry["train_error"], 3)) for entry in record["curve"]]
 
 
 def across(epochs: float) -> float:
@@ -63,29 +55,23 @@ def down(error: float) -> float:
     return (1 - error / MOST) * (TALL - BELOW)
 
 
-def _line(unit: str, at: list[tuple[float, float]]) -> str:
+def _curve(unit: str, points: list[tuple[float, float]]) -> str:
     _, colour, dashes = UNITS[unit]
-    way = " ".join(f"{across(epochs):.1f},{down(error):.1f}" for epochs, error in at if epochs <= EPOCHS)
+    way = " ".join(f"{across(epochs):.1f},{down(error):.1f}" for epochs, error in points if epochs <= EPOCHS)
     return f'<polyline points="{way}" fill="none" stroke="{colour}" stroke-width="1.5" stroke-dasharray="{dashes}"/>'
 
 
-def _axes() -> str:
+def _axes() -> list[str]:
     """Grid, numbers, names of the axes, and what the two kinds of line are."""
     drawn = []
     for error in range(0, MOST, 25):
-        drawn.append(f'<line x1="{LEFT}" x2="{WIDE}" y1="{down(error):.1f}" y2="{down(error):.1f}" stroke="{FAINT}"/>')
-        drawn.append(_words(LEFT - 8, down(error) + 5, f"{error}", "end"))
-    drawn += [_words(across(epochs), TALL - BELOW + 20, f"{epochs}") for epochs in range(0, EPOCHS, 20)]
-    drawn.append(_words(across(EPOCHS / 2), TALL - 8, "epochs"))
-    drawn.append(f'<g transform="rotate(-90 16 {down(MOST / 2):.0f})">{_words(16, down(MOST / 2), "training error (%)")}</g>')
-    for place, (words, colour, dashes) in enumerate(UNITS.values()):
-        height = 22 + 24 * place
-        drawn.append(
-            f'<line x1="{WIDE - 110}" x2="{WIDE - 66}" y1="{height - 5}" y2="{height - 5}" stroke="{colour}" stroke-width="2.5"'
-            f' stroke-dasharray="{dashes}"/>{_words(WIDE - 58, height, words, "start")}'
-        )
-    return "\n".join(drawn)
-
-
-def _words(x: float, y: float, words: str, anchor: str = "middle") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{INK}" font-size="16">{escape(words)}</text>'
+        drawn.append(line((LEFT, down(error)), (WIDE, down(error)), FAINT, 1))
+        drawn.append(text(LEFT - 8, down(error) + 5, str(error), size=16, anchor="end"))
+    drawn += [text(across(epochs), TALL - BELOW + 20, str(epochs), size=16) for epochs in range(0, EPOCHS, 20)]
+    drawn.append(text(across(EPOCHS / 2), TALL - 8, "epochs", size=16))
+    upright = text(16, down(MOST / 2), "training error (%)", size=16)
+    drawn.append(f'<g transform="rotate(-90 16 {down(MOST / 2):.0f})">{upright}</g>')
+    for height, (words, colour, dashes) in zip((22, 46), UNITS.values(), strict=True):
+        drawn.append(line((WIDE - 110, height - 5), (WIDE - 66, height - 5), colour, 2.5, dashes))
+        drawn.append(text(WIDE - 58, height, words, size=16, anchor="start"))
+    return drawn

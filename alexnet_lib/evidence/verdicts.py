@@ -56,18 +56,22 @@ class Verdict:
     reason: str = ""
 
 
-def time_to(record: dict, error: float, of: str = "train_error") -> float:
-    """When an error of a run's curve first fell to `error` percent, in epochs, by a straight line between its points;
-    infinite if it never did.
+def points(record: dict, of: str = "train_error") -> list[tuple[float, float]]:
+    """A run's error over time, as (epochs, percent).
 
     of: "train_error", the mean over an epoch's batches (dropout and crops on), which stands for the epoch's middle, or
-    "valid_error", of the images held out (dropout off, centre view), at its end. The first line starts at chance.
+    "valid_error", of the images held out (dropout off, centre view), at its end.
+    """
+    when = 0.5 if of == "train_error" else 0.0
+    return [(entry["epoch"] - when, entry[of]) for entry in record["curve"] if of in entry]
+
+
+def time_to(record: dict, error: float, of: str = "train_error") -> float:
+    """When an error of a run first fell to `error` percent, in epochs, by a straight line between its points, of which the
+    first starts at chance; infinite if it never did. of: as in `points`.
     """
     before, then = record["metrics"].get("chance_error", 100.0), 0.0
-    for entry in record["curve"]:
-        if of not in entry:
-            continue
-        now, there = entry["epoch"] - (0.5 if of == "train_error" else 0.0), entry[of]
+    for now, there in points(record, of):
         if there <= error:
             return now if there == before else then + (now - then) * (before - error) / (before - there)
         before, then = there, now
