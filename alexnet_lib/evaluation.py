@@ -72,7 +72,7 @@ def predict_by_views(
     with (
         bar(total=last - first, desc=f"evaluating, {most} view(s)", unit="img", disable=not progress or rank > 0) as shown,
         enough_memory(advice),
-        _testing(models),
+        testing(models),
     ):
         for start in range(first, last, batch_size):
             chosen = slice(start, min(start + batch_size, last))
@@ -98,7 +98,7 @@ def images_of(dataset, device: torch.device, batch_size: int = 500) -> Iterator[
 
 
 @contextmanager
-def _testing(models: Sequence[AlexNet]) -> Iterator[None]:
+def testing(models: Sequence[AlexNet]) -> Iterator[None]:
     """Evaluation mode, and afterwards the mode from before."""
     was_training = [model.training for model in models]
     try:

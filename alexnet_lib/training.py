@@ -6,7 +6,7 @@ record is in results/small_cifar10/.
 """
 
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -17,15 +17,15 @@ from torch.nn.functional import cross_entropy
 from . import checkpoint
 from .batches import Batches, mix
 from .config import InputError, TrainConfig
-from .evaluation import DivergedError, check_fits, evaluate
+from .evaluation import DivergedError, check_fits, evaluate, testing
 from .layers import Dropout
 from .model import AlexNet
 from .optim import PaperSGD, Schedule
 from .system.files import sole_use
-from .system.memory import enough_memory
+from .system.memory import enough_memory, fitting
 from .system.precision import settled
 from .system.processes import join_processes, pick_device, rank_and_world
-from .system.progress import bar
+from .system.progress import bar, tensorboard
 from .system.stopping import Stop, stop_requests
 from .system.strict import check_compiler
 
@@ -108,8 +108,7 @@ class Trainer:
 
     def train(self) -> Result:
         """The whole of a run, from its newest checkpoint on, in a folder that no other run uses meanwhile."""
-        advice = f"set a smaller train.batch_size (it is {self.config.batch_size}), or train on another device"
-        with sole_use(self.run_dir) if self.rank == 0 else nullcontext(True) as free, enough_memory(advice):
+        with sole_use(self.run_dir) if self.rank == 0 else nullcontext(True) as free, enough_memory(self._smaller_batch):
             if self._in_any_process(not free)[0]:
                 raise InputError(f"another run is using {self.run_dir}: wait until it ends, or name another run folder")
             self.resume()
@@ -124,7 +123,8 @@ class Trainer:
         counted = {"total": last * size, "initial": self.step * size, "unit": "img", "unit_scale": True}
         self.model.train()
         self.saved_at = started
-        with self._tensorboard() as writer, bar(**counted, disable=not self.show) as shown:
+        log = self.run_dir / "tensorboard" if self.config.tensorboard and self.rank == 0 else None
+        with tensorboard(log) as writer, bar(**counted, disable=not self.show) as shown:
             if self.step == (len(self.curve) + 1) * self.steps_per_epoch:  # stopped before it was evaluated
                 self._finish_epoch(stop, shown, writer)
             for images, labels in self.batches.ahead(self.step, self.step if self.schedule.finished else last):
@@ -158,7 +158,7 @@ class Trainer:
         rates = self.schedule.rates((self.step + 0.5) / self.steps_per_epoch)  # in the middle of the step
         torch.manual_seed(mix(c.seed, self.step, 1))  # the dropout masks
         self.x = self.batches.augment(images, self.step, noise=rates.colour_noise)  # (n, 3, S, S)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=c.precision == "bfloat16"):
+        with self._numbers():
             logits = self.network(self.x)  # (n, classes)
         loss = cross_entropy(logits.float(), labels)
         self.optimiser.zero_grad()
@@ -172,6 +172,10 @@ class Trainer:
             self.tally += counts
         if self.step < FIRST_STEPS:
             self.first_losses.append(self._sum(counts)[0].item() / size)
+
+    def _numbers(self) -> torch.autocast:
+        """Mixed precision where the configuration asks for it."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
 
     def _finish_epoch(self, stop: Stop, shown: bar, writer) -> None:
         """Adds the epoch to the curve, with the validation error where it is due, and then writes a checkpoint."""
@@ -220,6 +224,18 @@ class Trainer:
         """Which flags are up in any process: all of them must do the same after the same step."""
         return [count > 0 for count in self._sum(torch.tensor(flags, dtype=torch.float32, device=self.device)).tolist()]
 
+    def _smaller_batch(self) -> str:
+        """What to do where memory has run out: how large a batch can be, tried out."""
+        self.x, side = None, self.model.config.image_size
+        self.optimiser.zero_grad()
+
+        def step(size: int) -> None:
+            with self._numbers():
+                self.model(torch.zeros(-(-size // self.world), 3, side, side, device=self.device)).sum().backward()
+
+        fits, now = fitting(step, self.batches.size), f"a batch is {self.batches.size} images now"
+        return f"set train.batch_size={fits}, which fits ({now})" if fits else f"take a smaller network or another device ({now})"
+
     def _diverged(self, what: str) -> DivergedError:
         """What to say; no checkpoint was written since, so that the last good one stays good."""
         good = f"The last good checkpoint is {self.saved}" if self.saved else "There is no checkpoint from before"
@@ -239,7 +255,8 @@ class Trainer:
         Raises DivergedError where the weights, or what the network makes of the last batch, are not finite.
         """
         weights = all(p.isfinite().all() for p in self.model.parameters())
-        outputs = self.x is None or bool(self._logits_of_last_batch().isfinite().all())
+        with torch.no_grad(), testing([self.model]):  # the last step has no next one whose loss would tell that it went too far
+            outputs = self.x is None or bool(self.model(self.x).isfinite().all())
         for broken, what in zip(self._in_any_process(not weights, not outputs), ("weights are", "outputs are"), strict=True):
             if broken:
                 raise self._diverged(what)
@@ -251,14 +268,6 @@ class Trainer:
             facts |= {"processes": self.processes}
             self.saved = checkpoint.save_step(self.run_dir, self.step, tensors, facts, self.config.keep_checkpoints)
         self.saved_at = time.perf_counter()
-
-    @torch.no_grad()
-    def _logits_of_last_batch(self) -> Tensor:
-        """As in evaluation: the last step of a run has no next one whose loss would tell that it went too far."""
-        self.model.eval()
-        logits = self.model(self.x)
-        self.model.train()
-        return logits
 
     def resume(self) -> None:
         """Takes up the newest sound checkpoint in the run's folder, if there is one."""
@@ -290,11 +299,3 @@ class Trainer:
         if self.rank:  # the sum over the processes that there were is the first one's
             self.tally.zero_()
         self.saved = path
-
-    def _tensorboard(self) -> AbstractContextManager:
-        """A writer, or None where there is to be none."""
-        if not (self.config.tensorboard and self.rank == 0):
-            return nullcontext()
-        from torch.utils.tensorboard import SummaryWriter
-
-        return SummaryWriter(self.run_dir / "tensorboard")

@@ -123,6 +123,18 @@ def test_outputs_are_fit_to_print(path):
             assert not re.search(r"/(home|root|tmp|work|usr)/|Warning|it/s\]", text), text[:200]
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_neither_code_nor_what_it_prints_is_wider_than_a_page(path):
+    """In characters: a longer line scrolls sideways, behind a fold too, and is cut in print."""
+    texts = [cell.source for cell in cells(path, "code")]
+    for output in (output for cell in cells(path, "code") for output in cell.outputs):
+        if output.output_type == "stream":
+            texts.append(output.text)
+        elif set(output.get("data", ())) == {"text/plain"}:
+            texts.append(output.data["text/plain"])
+    assert [line for text in texts for line in text.splitlines() if len(line) > 86] == []
+
+
 @each_chapter
 def test_another_seed_under_papermill(path, tmp_path):
     command = [sys.executable, "-m", "papermill", str(path), str(tmp_path / "out.ipynb"), "-p", "seed", "1", "-k", "python3"]

@@ -14,6 +14,7 @@ import sys
 import termios
 import threading
 import time
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -469,11 +470,45 @@ def test_too_little_memory_gets_one_line(sets, tmp_path, monkeypatch, kind):
         raise kind
 
     monkeypatch.setattr(training, "cross_entropy", refuse)
-    with pytest.raises(InputError, match=r"not enough memory: set a smaller train.batch_size \(it is 20\)") as caught:
+    with pytest.raises(InputError, match=r"not enough memory: set train.batch_size=10, which fits") as caught:
         fit(AlexNet(tiny_model()), *sets, tiny_training(), tmp_path, progress=False, device="cpu")
     assert "\n" not in str(caught.value)
     with pytest.raises(RuntimeError, match="another"), enough_memory("nothing"):
         raise RuntimeError("another fault")
+
+
+def test_the_batch_that_is_named_where_memory_ran_out_fits(sets, tmp_path, monkeypatch):
+    """Memory for seven images: 20 do not fit, nor do 10, and 5 do. With none left another network is asked for."""
+    room, whole = 7, AlexNet.forward
+
+    def forward(self, x):
+        if len(x) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+        return whole(self, x)
+
+    monkeypatch.setattr(AlexNet, "forward", forward)
+    with pytest.raises(InputError, match=r"set train.batch_size=5, which fits \(a batch is 20 images now\)"):
+        fit(AlexNet(tiny_model()), *sets, tiny_training(), tmp_path, progress=False, device="cpu")
+    fit(AlexNet(tiny_model()), sets[0], None, tiny_training(batch_size=5, epochs=1), tmp_path, progress=False, device="cpu")
+    room = 0
+    with pytest.raises(InputError, match="take a smaller network or another device"):
+        fit(AlexNet(tiny_model()), *sets, tiny_training(), tmp_path / "other", progress=False, device="cpu")
+
+
+def test_what_is_tried_finds_the_memory_of_the_block_free():
+    """The frames of an error hold its tensors: they are let go before anything is tried."""
+
+    class Large:
+        pass
+
+    def block():
+        large = Large()
+        held.append(weakref.ref(large))
+        raise MemoryError
+
+    held: list[weakref.ref] = []
+    with pytest.raises(InputError, match="freed: True"), enough_memory(lambda: f"freed: {held[0]() is None}"):
+        block()
 
 
 def test_an_empty_split_is_refused_before_training(sets, tmp_path):

@@ -2,7 +2,8 @@
 
 python tools/bench.py [--quick] [--record] [--only NAME]. Times of one machine say little about another; ratios say more.
 Measure on a quiet machine: the ranges show where it was not. Without --record the figures go to runs/bench/, with it to
-results/bench/. The command fails where a ratio with a target misses it.
+results/bench/. The command fails where a ratio with a target misses it, or is more than 5 % below the one that results/bench/
+has of a machine of the same kind.
 
 The rows are in benchmarks/, a file for each NAME below; the cost model's is in machine.py.
 """
@@ -16,6 +17,7 @@ from benchmarks import busy, epochs, network, normalisation, packing, pages, pip
 
 from alexnet_lib.evidence import records
 from alexnet_lib.system import memory
+from alexnet_lib.system.precision import has_bfloat16
 
 PARTS = {
     "normalisation": normalisation.rows,
@@ -28,6 +30,8 @@ PARTS = {
     "model": machine.rows,
     "busy": busy.rows,
 }
+SAME = ("processor", "cores", "threads", "device", "bfloat16")  # of machines whose ratios can be compared
+KEPT = 0.95  # of an earlier ratio
 
 
 def main() -> None:
@@ -42,14 +46,26 @@ def main() -> None:
         for row in PARTS[name](3 if asked.quick else 7):
             rows.append(row)
             print(shown(row), flush=True)
-    record = {"experiment": "bench", "seed": 0}
-    record["arm"] = ("gpu" if torch.cuda.is_available() else "cpu") + (f"-{asked.only}" if asked.only else "")
-    record |= {"environment": records.environment() | {"precision": "float32"}}
+    kind = "gpu" if torch.cuda.is_available() else "cpu"
+    record = {"experiment": "bench", "seed": 0, "arm": kind + (f"-{asked.only}" if asked.only else "")}
+    record |= {"environment": records.environment() | {"precision": "float32", "bfloat16": has_bfloat16("cpu")}}
     record |= {"metrics": {f"{r['what']}, {r['threads']} threads": r["ratio"] for r in rows}, "rows": rows}
+    committed = records.results_path(record | {"arm": kind})
+    before = records.read(committed) if committed.exists() else None
     path = records.results_path(record) if asked.record else records.results_path(record, records.runs_root())
     print(f"record: {records.write(record, path)}")
-    if missed := [f"{r['what']}: {r['ratio']:.2f}" for r in rows if r["ratio"] < r["target"]]:
+    missed = [f"{r['what']}: {r['ratio']:.2f} for {r['target']:g}" for r in rows if r["ratio"] < r["target"]]
+    missed += fallen(record, before)
+    if missed:
         sys.exit(f"below target: {'; '.join(missed)}")
+
+
+def fallen(record: dict, before: dict | None) -> list[str]:
+    """The rows that are more than 5 % below an earlier record of a machine of the same kind."""
+    if before is None or any(record["environment"].get(fact) != before["environment"].get(fact) for fact in SAME):
+        return []
+    was, now = before["metrics"], record["metrics"]
+    return [f"{what}: {now[what]:.2f}, before {was[what]:.2f}" for what in now if what in was and now[what] < KEPT * was[what]]
 
 
 def shown(row: dict) -> str:

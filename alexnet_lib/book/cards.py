@@ -79,7 +79,7 @@ class Card:
     @staticmethod
     def _text(claim: Claim, verdict: Verdict) -> str:
         recorded = [f"Their log: {claim.recorded['value']} ({claim.recorded['file']})"] if claim.recorded else []
-        lines = [f"{where(claim)}: {claim.claim}", f"The paper: {claim.paper}", *recorded, f"Verdict: {verdict.word}"]
+        lines = [f"{where(claim)}: {claim.claim}", says(claim), *recorded, f"Verdict: {verdict.word}"]
         return "\n".join(
             [*lines, *details(claim, verdict), f"Rule: {claims.rule_in_words(claim)}", f"Measured by: {claim.command}"]
         )
@@ -88,6 +88,13 @@ class Card:
 def where(claim: Claim, say: Language = ENGLISH) -> str:
     """The section of the paper that a claim comes from, in words."""
     return say("Section {section}", section=claim.section) if claim.section[0].isdigit() else say(claim.section.capitalize())
+
+
+def says(claim: Claim, say: Language = ENGLISH) -> str:
+    """What the paper says of a claim, in words, or that it does not."""
+    return (
+        say("Not in the paper") if claim.paper == "not in the paper" else say("The paper: {paper}", paper=say.claim(claim).paper)
+    )
 
 
 def details(claim: Claim, verdict: Verdict, say: Language = ENGLISH) -> list[str]:
@@ -134,7 +141,7 @@ def sentence(claim: Claim, verdict: Verdict | None = None, say: Language = ENGLI
     ours = measured(its, verdict, say)
     if verdict.seeds:
         ours = say("{value}; {seeds}, {source}", value=ours, seeds=rests_on(verdict, say), source=say(verdict.source))
-    return say("*{word}*: {claim} The paper: {paper}. Here: {ours}.", word=word, ours=ours, **vars(its))
+    return say("*{word}*: {claim} {paper}. Here: {ours}.", word=word, claim=its.claim, paper=says(claim, say), ours=ours)
 
 
 def ledger_text() -> str:

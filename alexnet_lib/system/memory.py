@@ -3,8 +3,11 @@
 import ctypes
 import platform
 import re
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+import torch
 
 from .strict import InputError
 
@@ -30,12 +33,36 @@ def keep_pages() -> bool:
     return all([mallopt(setting, value) == 1 for setting, value in wanted.items()])
 
 
+def exhausted(error: MemoryError | RuntimeError) -> bool:
+    """Whether an error says that memory has run out, of the machine or of a GPU."""
+    return isinstance(error, MemoryError) or bool(EXHAUSTED.search(str(error)))
+
+
 @contextmanager
-def enough_memory(advice: str) -> Iterator[None]:
-    """Raises InputError with this advice where the block runs out of memory, of the machine or of a GPU."""
+def enough_memory(advice: str | Callable[[], str]) -> Iterator[None]:
+    """Raises InputError with this advice where the block runs out of memory.
+
+    Advice that is to be worked out finds the memory free that the block had taken.
+    """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not EXHAUSTED.search(str(error)):
+        if not exhausted(error):
             raise
-        raise InputError(f"there is not enough memory: {advice}") from error
+        traceback.clear_frames(error.__traceback__)  # they hold the tensors that were being computed
+        raise InputError(f"there is not enough memory: {advice if isinstance(advice, str) else advice()}") from error
+
+
+def fitting(step: Callable[[int], None], size: int) -> int | None:
+    """The largest of size / 2, size / 4, ... that `step` can be called with; None where memory runs out with 1 as well."""
+    while size := size // 2:
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+        try:
+            step(size)
+            return size
+        except (MemoryError, RuntimeError) as error:
+            if not exhausted(error):
+                raise
+            traceback.clear_frames(error.__traceback__)
+    return None

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +17,15 @@ from tqdm import tqdm
 
 UNWATCHED = 30.0  # seconds between lines where nobody watches
 APPEARS_AFTER = 3.0  # seconds until a bar shows in a cell: a quick one leaves it as it is
+
+
+def tensorboard(folder: Path | None) -> AbstractContextManager:
+    """A writer of curves for TensorBoard into a folder; None where there is to be none."""
+    if folder is None:
+        return nullcontext()
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(folder)
 
 
 class _CellLine:

@@ -6,6 +6,8 @@ import threading
 
 CHOICES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # whoever has set one of these has chosen
 
+HINT = "hint: torch was imported before alexnet_lib, so its threads spin while they wait: import alexnet_lib first"
+
 
 def wait_asleep() -> None:
     """Lets torch's threads sleep while they wait for each other. `import alexnet_lib` calls it.
@@ -17,14 +19,17 @@ def wait_asleep() -> None:
 
     The runtime reads OMP_WAIT_POLICY once, when torch is imported. Where torch came first, a second team of threads is
     started and put to sleep for good: with more threads than processors GNU's runtime spins a few microseconds at most.
-    Another runtime then stays as it is. Processes that this one starts inherit the variable. Where the user has set it,
-    or GOMP_SPINCOUNT or KMP_BLOCKTIME, nothing is done.
+    Another runtime, outside Linux, then stays as it is, and one line says so. Processes that this one starts inherit the
+    variable. Where the user has set it, or GOMP_SPINCOUNT or KMP_BLOCKTIME, nothing is done.
     """
     if any(name in os.environ for name in CHOICES):
         return
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     if "torch" in sys.modules:
-        _second_team()
+        if sys.platform == "linux":
+            _second_team()
+        else:
+            print(HINT, file=sys.stderr)
 
 
 def _second_team() -> None:
@@ -33,7 +38,10 @@ def _second_team() -> None:
     started = threading.Event()
 
     def sleep() -> None:
+        number = torch.get_num_threads()
+        torch.set_num_threads(max(number, os.cpu_count() or 1))  # both teams together have more threads than processors
         torch.zeros(2**20).add_(1)  # large enough for all threads to take part
+        torch.set_num_threads(number)
         started.set()
         threading.Event().wait()
 

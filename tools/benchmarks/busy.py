@@ -19,10 +19,10 @@ from alexnet_lib.data.packing import images_a_shard
 from alexnet_lib.system.progress import bar
 
 from . import epochs, network, normalisation, packing, pipeline
-from .turns import Process, measured, spent_by, thread_counts, threads
+from .turns import STOCK, Process, in_turns, measured, spent_by, thread_counts, threads
 
 KEPT, TOGETHER = 0.8, 0.8  # of an advantage beside a busy process; of the rate of runs one after the other, run at once
-TRAININGS = 4  # at once
+TRAININGS = (2, 4)  # at once
 
 
 def rows(turns: int) -> Iterator[dict]:
@@ -34,7 +34,9 @@ def rows(turns: int) -> Iterator[dict]:
         folder = Path(name)
         for what, ours, theirs in work(folder, stack):
             yield beside(what, ours, theirs, turns)
-        yield together(turns)
+        yield asleep(turns)
+        for number in TRAININGS:
+            yield together(number, turns)
 
 
 def work(folder: Path, stack: ExitStack) -> Iterator[tuple[str, Callable | Process, Callable | Process]]:
@@ -52,6 +54,7 @@ def work(folder: Path, stack: ExitStack) -> Iterator[tuple[str, Callable | Proce
     sides = [stack.enter_context(Process(f"packing:{side}", *given, keep_pages=True)) for side in ("packed", "loop")]
     yield "packing JPEG files against a loop with PIL", *sides
     few = pipeline.write_jpegs(folder / "few", pipeline.IMAGES)
+    yield "JPEG files to 256x256 pixels against PIL", *packing.scaling(packing.files_of(few))
     ours = pipeline.packed(open_dataset(f"folder:{few}", root=folder / "data"))
     yield "input pipeline against ImageFolder with PIL", ours, pipeline.with_pil(few)
 
@@ -73,12 +76,12 @@ def beside(what: str, ours: Callable | Process, theirs: Callable | Process, turn
     return row | {"unit": "times as fast, beside it and without", "clock": "wall"}
 
 
-def together(turns: int) -> dict:
-    """Several trainings at once, each with all threads, against the same one after the other."""
-    ratios = []
+def together(number: int, turns: int) -> dict:
+    """So many trainings at once, each with all threads, against the same one after the other."""
+    spent = []
     with ExitStack() as stack:
-        runs = [stack.enter_context(Process("pages:steps", keep_pages=True)) for _ in range(TRAININGS)]
-        for turn in bar(range(turns + 1), desc=f"{TRAININGS} trainings at once", unit="turn"):
+        runs = [stack.enter_context(Process("pages:steps", keep_pages=True)) for _ in range(number)]
+        for turn in bar(range(turns + 1), desc=f"{number} trainings at once", unit="turn"):
             alone = sum(run.seconds() for run in runs)
             began = time.perf_counter()
             for run in runs:
@@ -86,10 +89,17 @@ def together(turns: int) -> dict:
             for run in runs:
                 run.finish()
             if turn:
-                ratios.append((time.perf_counter() - began, alone))
-    found = [one / all_at_once for all_at_once, one in ratios]
-    row = measured(f"{TRAININGS} trainings of the small network at once against one after the other", *ratios[0], "s", TOGETHER)
-    return row | {"ratio": statistics.median(found), "low": min(found), "high": max(found), "turns": turns, "clock": "wall"}
+                spent.append((time.perf_counter() - began, alone))
+    ratios, sides = [alone / at_once for at_once, alone in spent], map(statistics.median, zip(*spent, strict=True))
+    row = measured(f"{number} trainings of the small network at once against one after the other", *sides, "s", TOGETHER)
+    return row | {"ratio": statistics.median(ratios), "low": min(ratios), "high": max(ratios), "turns": turns, "clock": "wall"}
+
+
+def asleep(turns: int) -> dict:
+    """What it costs on a quiet machine that threads wait asleep: training against the same with threads that spin."""
+    with Process("pages:steps", keep_pages=True) as ours, Process("pages:steps", keep_pages=True, env=STOCK) as spinning:
+        what = "training of the small network with threads that wait asleep, quiet, against threads that spin"
+        return in_turns(what, ours, spinning, turns, 10 * 114, 0.9)
 
 
 class BusyProcess:

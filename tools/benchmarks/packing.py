@@ -38,13 +38,12 @@ def rows(turns: int) -> Iterator[dict]:
         prepared = [prepare(path, SIZE).astype(int) for path in paths[:50]]
         off = [np.abs(ours - with_pil(path).astype(int)) for ours, path in zip(prepared, paths, strict=False)]
         assert max(o.max() for o in off) <= 1, "more than one grey level from what the imaging library gives"
-        yield in_turns(
-            "one JPEG file to 256x256 pixels, against PIL",
-            lambda: [prepare(path, SIZE) for path in paths[:50]],
-            lambda: [with_pil(path) for path in paths[:50]],
-            turns,
-            50,
-        )
+        yield in_turns("one JPEG file to 256x256 pixels, against PIL", *scaling(paths[:50]), turns, 50)
+
+
+def scaling(paths: list[str]) -> tuple[Callable, Callable]:
+    """Files to pixels in this process: ours, and as the usual script does it."""
+    return lambda: [prepare(path, SIZE) for path in paths], lambda: [with_pil(path) for path in paths]
 
 
 def with_pil(path: str) -> np.ndarray:
