@@ -1,21 +1,21 @@
 """The command line: python -m alexnet_lib {info, presets, pack, train, measure, experiments, claims, evaluate}.
 
-`train` runs sections 3 to 6 of the paper in one go, from images to error rates, and writes the record.
+`train` runs sections 3 to 6 of the paper in one go, from images to error rates, and writes the record; what
+`train --preset laptop` attains is in results/small_cifar10/. Each other command says in --help what it does.
 """
 
 import io
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .config import InputError, merge, one_of, overridden, preset, setting_of
 from .system.files import advice
-from .system.memory import keep_pages
+from .system.memory import exhausted, keep_pages
 from .system.processes import pick_device, rank_and_world
-from .system.stopping import STOPPED, stop_as_by_ctrl_c, stop_no_more
+from .system.stopping import STOPPED, stop_as_by_ctrl_c, stop_no_more, stop_with_starter
 from .system.strict import file_name, path_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -47,7 +47,7 @@ def info(
 @app.command("presets")
 def compare(names: Annotated[list[str], typer.Argument(help="presets to compare")] = COMPARED):
     """Print in what presets differ, field by field."""
-    from .presets import differences
+    from .book.differences import differences
 
     print(differences(*names))
 
@@ -57,7 +57,7 @@ def pack(
     source: Annotated[
         str, typer.Argument(help="photos10, cifar10, imagenette[-160|-320|-full], imagenet, folder:PATH or a path")
     ],
-    dest: Annotated[Path, typer.Argument(help="folder of the packed set")],
+    dest: Annotated[str, typer.Argument(help="folder of the packed set")],
     size: Annotated[int, typer.Option(min=1, max=4096, help="shorter side, then the central square, in pixels")] = 256,
     holdout: Annotated[
         float, typer.Option(min=0, max=0.9, help="share of a tree without a split that becomes the test split")
@@ -75,8 +75,11 @@ def pack(
             raise ValueError
     except ValueError:
         raise InputError(f"--shard is I/N with 1 <= I <= N, such as 2/8, not {shard!r}") from None
-    dest = path_of(dest)
-    print(pack_set(source, dest, size=size, holdout=holdout, shard=(part - 1, of), workers=workers, allow_broken=allow_broken))
+    print(
+        pack_set(
+            source, path_of(dest), size=size, holdout=holdout, shard=(part - 1, of), workers=workers, allow_broken=allow_broken
+        )
+    )
 
 
 @app.command()
@@ -84,7 +87,7 @@ def train(
     name: Preset = "quick",
     data: Annotated[str | None, typer.Option(help="a source, a folder or a packed set; by default the preset's")] = None,
     seed: int = 0,
-    run_dir: Annotated[Path | None, typer.Option(help="the run's folder; by default runs/EXPERIMENT/ARM-seedN")] = None,
+    run_dir: Annotated[str | None, typer.Option(help="the run's folder; by default runs/EXPERIMENT/ARM-seedN")] = None,
     experiment: str = "train",
     arm: Annotated[str | None, typer.Option(help="which side of the experiment; by default the preset")] = None,
     record: Annotated[bool, typer.Option(help="write the record to results/ too")] = False,
@@ -93,33 +96,42 @@ def train(
     device: Device = None,
 ):
     """Train, evaluate on the test split and write the record; started again, it goes on where it was."""
-    from .evidence import experiment as experiments
+    from .evidence import experiment as experiment_runs
     from .evidence import records
     from .system.precision import hint
 
-    rank_and_world()
+    speaks = rank_and_world()[0] == 0
     model, training = preset(name)
-    model, training = overridden(model, merge(training, {"seed": seed} | ({"data": data} if data else {})), settings)
+    model, training = overridden(
+        model, merge(training, {"seed": seed} | ({"data": named(data)} if data is not None else {})), settings
+    )
     experiment, arm, device = file_name("--experiment", experiment), file_name("--arm", arm or name), pick_device(device)
-    run_dir = path_of(run_dir) if run_dir else records.run_dir(experiment, arm, training, preset(name)[1].data)
+    folder = path_of(run_dir) if run_dir is not None else records.run_dir(experiment, arm, training, preset(name)[1].data)
     if record:
         records.results_root()  # refused now, where it would be refused after the training
     keep_classes = any(setting.startswith("model.classes=") for setting in settings)
-    if (said := hint(training.precision, device)) and rank_and_world()[0] == 0:
+    if speaks and (said := hint(training.precision, device)):
         print(f"hint: {said}", file=sys.stderr)
     if fit_only:
-        _, result, _ = experiments.train_network(model, training, run_dir, device=device, keep_classes=keep_classes)
-        if rank_and_world()[0] == 0:
+        _, result, _ = experiment_runs.train_network(model, training, folder, device=device, keep_classes=keep_classes)
+        if speaks:
             _print_metrics({key: result.curve[-1][key] for key in result.curve[-1] if key.endswith(("_loss", "_error"))})
         return
-    found, path = experiments.run(
-        model, training, run_dir, experiment=experiment, arm=arm, device=device, keep_classes=keep_classes
+    made, path = experiment_runs.run(
+        model, training, folder, experiment=experiment, arm=arm, device=device, keep_classes=keep_classes
     )
-    if rank_and_world()[0] == 0:
+    if speaks:
         if record:
-            path = records.publish(found, path)
-        _print_metrics(found["metrics"])
+            path = records.publish(made, path)
+        _print_metrics(made["metrics"])
         print(f"record: {path}")
+
+
+def named(data: str) -> str:
+    """What --data names. Raises InputError where it is empty, as a variable of a script may be."""
+    if not data.strip():
+        raise InputError("--data is empty: name a source, a folder or a packed set, or leave it out")
+    return data
 
 
 def _print_metrics(metrics: dict[str, float]) -> None:
@@ -132,20 +144,21 @@ def measure(
     experiment: Annotated[str, typer.Argument(help="a name in alexnet_lib/evidence/experiments.json, such as ablations")],
     arm: Annotated[list[str], typer.Option(help="which arms; all by default")] = NONE,
     seed: Annotated[list[int], typer.Option(help="which seeds; the experiment's by default")] = NONE,
-    data: Annotated[str, typer.Option(help="a source, a folder or a packed set; by default the preset's")] = "",
+    data: Annotated[str | None, typer.Option(help="a source, a folder or a packed set; by default the preset's")] = None,
     record: Annotated[bool, typer.Option(help="write the records to results/ too")] = False,
     settings: Setting = NONE,
     device: Device = None,
 ):
     """Run the arms of an experiment; started again, it goes on where it was and leaves out what is recorded."""
-    from .evidence import experiment as experiments
+    from .evidence import experiment as experiment_runs
 
     rank_and_world()
     changes: dict[str, list[dict]] = {"model": [], "train": []}
     for setting in settings:
         which, change = setting_of(setting)
         changes[which].append(change)
-    runs = experiments.measure(experiment, arm, seed, data=data, changes=changes, record=record, device=pick_device(device))
+    data = named(data) if data is not None else ""
+    runs = experiment_runs.measure(experiment, arm, seed, data=data, changes=changes, record=record, device=pick_device(device))
     for one, number, done in runs:
         if done is None:
             print(f"{experiment} {one.name} seed {number}: recorded before")
@@ -181,13 +194,14 @@ def experiments(
     seeds: Annotated[int | None, typer.Option(min=1, help="so many an arm at most")] = None,
     hours: Annotated[float | None, typer.Option(min=0.0, help="stop by then; the same command goes on")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="runs side by side; by default one a core, or eight on a GPU")] = None,
-    data: Annotated[str, typer.Option(help="a source, a folder or a packed set; by default the preset's")] = "",
+    data: Annotated[str | None, typer.Option(help="a source, a folder or a packed set; by default the preset's")] = None,
     table: Annotated[bool, typer.Option("--table", help="print what is recorded and what is not, and run nothing")] = False,
     device: Device = None,
 ):
     """Run every experiment that has no record in results/ yet, breadth first; started again, it goes on where it was."""
     from .evidence import runner
 
+    data = named(data) if data is not None else ""
     every = runner.tasks(only, seeds)
     print(runner.table(every))
     if not table:
@@ -199,7 +213,7 @@ def experiments(
 
 @app.command()
 def evaluate(
-    checkpoints: Annotated[list[Path], typer.Argument(help="checkpoints or run folders; several are averaged")],
+    checkpoints: Annotated[list[str], typer.Argument(help="checkpoints or run folders; several are averaged")],
     data: Annotated[str | None, typer.Option(help="by default what the first one was trained on")] = None,
     split: Annotated[str, typer.Option(help="train or test")] = "test",
     views: Annotated[str, typer.Option(help="ten or centre")] = "ten",
@@ -215,8 +229,8 @@ def evaluate(
     device = pick_device(device)
     loaded = [load_model(path_of(path)) for path in checkpoints]
     models = [model.to(device) for model, _ in loaded]
-    with understood(checkpoints[0]):
-        data = data or str(loaded[0][1]["train"]["data"])
+    with understood(path_of(checkpoints[0])):
+        data = str(loaded[0][1]["train"]["data"]) if data is None else named(data)
     dataset = open_dataset(data, split, size=models[0].config.packed_size)
     for model, path in zip(models, checkpoints, strict=True):
         if model.config.classes != len(dataset.classes):
@@ -224,7 +238,7 @@ def evaluate(
                 f"{path} knows {model.config.classes} classes, {dataset.name} has {len(dataset.classes)}. Name its data with --data"
             )
     for (_, facts), path in zip(loaded, checkpoints, strict=True):
-        check_classes(path, facts, dataset)
+        check_classes(path_of(path), facts, dataset)
     _print_metrics(evaluation.evaluate(models, dataset, views, progress=True))
 
 
@@ -255,7 +269,7 @@ def main(words: list[str] | None = None) -> int:
     except Exception as error:
         if hasattr(error, "format_message"):  # a usage error of the command-line library
             return _failed(f"{error.format_message()}. See --help", 2)
-        if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
+        if exhausted(error):
             return _failed("there is not enough memory for this: make train.batch_size or the network smaller")
         raise
 
@@ -271,6 +285,7 @@ if __name__ == "__main__":
             stream.reconfigure(errors="backslashreplace")  # a file's name may be of any bytes
     keep_pages()
     stop_as_by_ctrl_c()  # again, where something else than `python -m alexnet_lib` runs this
+    stop_with_starter()
     ended = main()
     stop_no_more()
     sys.exit(ended)

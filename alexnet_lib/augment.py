@@ -2,7 +2,8 @@
 
 A batch of images is a uint8 tensor (N, H, W, 3) in RGB, as it lies in a packed set. What goes into the network is
 float32 (N, 3, S, S). Every random choice comes from the generator that is passed in. All of it agrees with plain loops, crops
-and views with torchvision's too (tests/test_augment.py); chapter 6 has the claims.
+and views with torchvision's too (tests/test_augment.py). What crops and colours attain is in results/overfitting/ and
+results/ablations/, chapter 6.
 """
 
 from typing import Any
@@ -55,14 +56,14 @@ def cut(
         float32 (N, 3, size, size) in channels_last order, which costs no copy here.
     """
     mean = centre(mean_image, size)
-    take = _all_at_once if images.is_cuda else _one_by_one
+    take = _crops_by_index if images.is_cuda else _crops_by_copy
     batch = take(images, mean, size, top, left, mirrored)
     if pixel_std != 1:
         batch.div_(pixel_std)
     return batch.permute(0, 3, 1, 2)
 
 
-def _all_at_once(images: Tensor, mean: Tensor, size: int, top: Tensor, left: Tensor, mirrored: Tensor) -> Tensor:
+def _crops_by_index(images: Tensor, mean: Tensor, size: int, top: Tensor, left: Tensor, mirrored: Tensor) -> Tensor:
     """float32 (N, size, size, 3), the mean subtracted: one operation for the whole batch, as a GPU likes it."""
     steps = torch.arange(size, device=images.device)
     rows = top[:, None] + steps
@@ -71,7 +72,7 @@ def _all_at_once(images: Tensor, mean: Tensor, size: int, top: Tensor, left: Ten
     return picked.float().sub_(mean)
 
 
-def _one_by_one(images: Tensor, mean: Tensor, size: int, top: Tensor, left: Tensor, mirrored: Tensor) -> Tensor:
+def _crops_by_copy(images: Tensor, mean: Tensor, size: int, top: Tensor, left: Tensor, mirrored: Tensor) -> Tensor:
     """The same on a processor: rows are copied whole, and an image stays in the cache until it is done."""
     batch = torch.empty(len(images), size, size, 3)
     for out, image, y, x, flip in zip(batch, images, top.tolist(), left.tolist(), mirrored.tolist(), strict=True):

@@ -1,7 +1,7 @@
 """The batches of a run (sections 4.1 and 5): which images, in which order, cropped and coloured how.
 
 Everything here follows from the seed and the number of the step, and nothing from the number of processes: each draws
-for the whole batch and keeps its own part.
+for the whole batch and keeps its own part (tests/test_torchrun.py). How fast batches come is in results/bench/.
 """
 
 from collections.abc import Iterator
@@ -89,37 +89,9 @@ class Batches:
 def split_holdout(dataset, config: TrainConfig):
     """(training set, validation set or None): config.holdout images validate, and config.limit of the others train.
 
-    Of a small set no more than a tenth is held out, so that a preset made for ImageNet also serves a taste of it. Both
-    parts are drawn with config.holdout_seed: folders come class by class, and the first images would be of one class.
-    Where images share pixels, dataset.groups says which: nothing of a group that validates is trained on.
+    Both are drawn with config.holdout_seed; see data.dataset.PackedDataset.divide.
     """
-    count = min(config.holdout, len(dataset) // 10)
-    order = np.random.default_rng(config.holdout_seed).permutation(len(dataset))
-    groups = getattr(dataset, "groups", None)
-    if groups is None:
-        held, others = order[:count], order[count:]
-    else:
-        held = order[_whole_groups(order, groups, dataset.labels, count)][:count]
-        others = order[~np.isin(groups[order], groups[held])]
-    held, kept = np.sort(held), np.sort(others[: config.limit])
-    train_set = dataset if len(kept) == len(dataset) else dataset.subset(kept)
-    return train_set, dataset.subset(held) if len(held) else None
-
-
-def _whole_groups(order: np.ndarray, groups: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    """Which places, in this order, are of the groups to hold out: of each class as many as have its share of `count`.
-
-    Every class keeps one group for training.
-    """
-    classes, chosen = np.unique(labels), []
-    for label in classes:
-        names, sizes = np.unique(groups[labels == label], return_counts=True)
-        size = dict(zip(names.tolist(), sizes.tolist(), strict=True))
-        met, taken = list(dict.fromkeys(groups[order[labels[order] == label]].tolist())), 0
-        while len(met) > 1 and taken < count / len(classes):
-            chosen.append(met.pop(0))
-            taken += size[chosen[-1]]
-    return np.isin(groups[order], chosen)
+    return dataset.divide(config.holdout, config.limit, config.holdout_seed)
 
 
 def mix(*numbers: int) -> int:

@@ -1,6 +1,8 @@
-"""Checkpoints of a run: one file a step, the newest sound one is taken, and none is mistaken for another run's.
+"""Checkpoints of a run (section 5: training takes days): one file a step, the newest sound one is taken, and none is mistaken
+for another run's.
 
-What a file looks like, and how damage is noticed, is in system/tensors.py.
+What a file looks like, and how damage is noticed, is in system/tensors.py. A run that is killed at any moment goes on and ends
+with the same weights (tests/test_faults.py); `make stress` tries it for hours.
 """
 
 import sys
@@ -10,7 +12,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from .system.strict import InputError
+from .config import InputError, ModelConfig
+from .model import AlexNet
 from .system.tensors import DamagedError, read, save, understood
 
 PATTERN = "checkpoint-*.safetensors"
@@ -35,12 +38,18 @@ def save_step(folder: Path, step: int, tensors: dict[str, Tensor], facts: dict, 
     """
     path = folder / f"checkpoint-{step:08d}.safetensors"
     save(path, tensors, facts)
-    earlier = sorted(p for p in folder.glob(PATTERN) if p < path)
+    earlier = sorted((p for p in folder.glob(PATTERN) if 0 <= _step_of(p) < step), key=_step_of)
     strays = folder.glob("checkpoint-*.partial*")  # of a run that was killed while writing
     for old in [*earlier[: max(0, len(earlier) + 1 - keep)], *strays]:
         with suppress(OSError):  # such as a folder of that name
             old.unlink()
     return path
+
+
+def _step_of(path: Path) -> int:
+    """Of which step a checkpoint is, by its name; -1 where that is no number."""
+    name = path.name.removeprefix("checkpoint-").removesuffix(".safetensors")
+    return int(name) if name.isdecimal() else -1
 
 
 def newest(folder: Path) -> tuple[Path, dict[str, Tensor], dict] | None:
@@ -49,7 +58,7 @@ def newest(folder: Path) -> tuple[Path, dict[str, Tensor], dict] | None:
     Raises InputError where there are some and none is sound, or one cannot be read at present.
     """
     try:
-        there = sorted(path for path in folder.iterdir() if path.match(PATTERN))
+        there = sorted((path for path in folder.iterdir() if path.match(PATTERN)), key=_step_of)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -64,20 +73,17 @@ def newest(folder: Path) -> tuple[Path, dict[str, Tensor], dict] | None:
     return None
 
 
-def load_model(path: Path, config=None):
+def load_model(path: Path, config: ModelConfig | None = None) -> tuple[AlexNet, dict]:
     """The AlexNet of a checkpoint (or of the newest one in a run's folder), in evaluation mode, and the facts beside it.
 
     Raises InputError where the checkpoint holds another network than `config` describes.
     """
-    from .config import ModelConfig
-    from .model import AlexNet
-
     path = Path(path)
     if path.is_dir():
-        found = newest(path)
-        if found is None:
+        there = newest(path)
+        if there is None:
             raise InputError(f"no checkpoint in {path}")
-        path, tensors, facts = found
+        path, tensors, facts = there
     else:
         tensors, facts = load(path)
     with understood(path):
@@ -91,12 +97,12 @@ def load_model(path: Path, config=None):
     return model.eval(), facts
 
 
-def check_tensors(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+def check_tensors(saved: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     """Raises InputError naming the first tensor that is missing, one too many or of another shape or type."""
-    for name in sorted(found.keys() | wanted.keys()):
-        if name not in found or name not in wanted:
-            raise InputError(f"it has {'no' if name in wanted else 'a'} tensor {name}")
-        there, here = (f"{tuple(x.shape)} of {x.dtype}" for x in (found[name], wanted[name]))
+    for name in sorted(saved.keys() | expected.keys()):
+        if name not in saved or name not in expected:
+            raise InputError(f"it has {'no' if name in expected else 'a'} tensor {name}")
+        there, here = (f"{tuple(x.shape)} of {x.dtype}" for x in (saved[name], expected[name]))
         if there != here:
             raise InputError(f"{name} is {there} there and {here} here")
 

@@ -1,8 +1,10 @@
-"""What can be chosen: the network (ModelConfig, sections 3 and 4.2 of the paper) and its training (TrainConfig, 4.1 and 5),
-as frozen data. presets.py has the named ones; the record of a run in results/ holds both in full.
+"""The settings of the network (sections 3 and 4.2) and of its training (4.1 and 5), as frozen data.
+
+presets.py has the named ones; the record of a run in results/ holds both in full.
 """
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -125,18 +127,14 @@ class ModelConfig:
 
     def _check_maps(self) -> None:
         """Every window finds a pixel, and the network is not beyond any computer."""
-        size, maps, weights, numbers = self.image_size, 3, 0, 0
-        for name, conv in self.convs:
-            groups = 1 if conv.reads_all_towers or not weights else self.towers
+        weights = numbers = features = 0
+        for name, conv, maps, groups, side, pooled in self.shapes():
             weights += conv.kernels * maps // groups * conv.size**2
-            size, maps = conv_out(size, conv.size, conv.stride, conv.padding, conv.overhang), conv.kernels
-            numbers += maps * size**2
-            for step in conv.then:
-                if size > 0 and step in ("pool", "average_pool"):
-                    size = pool_out(size, self.pool.size, self.pool.stride, self.pool.round_up)
-            if size < 1:
+            numbers += conv.kernels * side**2
+            if pooled < 1:
                 raise InputError(f"image_size = {self.image_size} is too small: no pixel of the maps is left after {name}")
-        sizes = (maps * size**2, *self.hidden, self.classes)
+            features = conv.kernels * pooled**2
+        sizes = (features, *self.hidden, self.classes)
         weights += sum(below * above for below, above in itertools.pairwise(sizes))
         if weights > MOST_WEIGHTS or numbers > MOST_NUMBERS:
             raise InputError(
@@ -149,6 +147,18 @@ class ModelConfig:
         """The convolutional layers that exist, by name, in order."""
         layers = ((f"conv{i}", getattr(self, f"conv{i}")) for i in range(1, 7))
         return tuple((name, conv) for name, conv in layers if conv is not None)
+
+    def shapes(self) -> Iterator[tuple[str, Conv, int, int, int, int]]:
+        """(name, layer, maps below, groups of kernels that read apart, side of its maps, side after pooling), layer by layer."""
+        maps, side = 3, self.image_size
+        for number, (name, conv) in enumerate(self.convs):
+            groups = 1 if conv.reads_all_towers or number == 0 else self.towers  # every kernel of the first layer sees the image
+            side = pooled = conv_out(side, conv.size, conv.stride, conv.padding, conv.overhang)
+            for step in conv.then:
+                if pooled > 0 and step in ("pool", "average_pool"):
+                    pooled = pool_out(pooled, self.pool.size, self.pool.stride, self.pool.round_up)
+            yield name, conv, maps, groups, side, pooled
+            maps, side = conv.kernels, pooled
 
     @property
     def packed_size(self) -> int:

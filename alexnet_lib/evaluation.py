@@ -74,14 +74,15 @@ def predict_by_views(
         enough_memory(advice),
         testing(models),
     ):
-        for start in range(first, last, batch_size):
-            chosen = slice(start, min(start + batch_size, last))
-            images = torch.from_numpy(dataset.take(range(chosen.start, chosen.stop))).to(device)  # (n, H, W, 3)
+        start = first
+        for images in images_of(dataset, device, batch_size, first, last):  # (n, H, W, 3)
+            chosen = slice(start, start + len(images))
             x = VIEWS[most](images, mean_image, config.image_size, config.pixel_std)  # (views, n, 3, S, S)
             for model in models:
                 p = model(x.flatten(0, 1)).float().softmax(1).unflatten(0, x.shape[:2])  # (views, n, classes)
                 for kind, total in probabilities.items():
                     total[chosen] += (p.mean(0) if kind == most else p[CENTRE]).cpu()
+            start = chosen.stop
             shown.update(len(images))
     for kind, total in probabilities.items():
         total /= len(models)
@@ -91,10 +92,11 @@ def predict_by_views(
     return probabilities
 
 
-def images_of(dataset, device: torch.device, batch_size: int = 500) -> Iterator[Tensor]:
-    """The images of a data set in order, so many at a time: uint8 (n, H, W, 3) on a device."""
-    for start in range(0, len(dataset), batch_size):
-        yield torch.from_numpy(dataset.take(range(start, min(start + batch_size, len(dataset))))).to(device)
+def images_of(dataset, device: torch.device, batch_size: int = 500, first: int = 0, last: int | None = None) -> Iterator[Tensor]:
+    """The images of a data set from `first` to before `last`, in order, so many at a time: uint8 (n, H, W, 3) on a device."""
+    last = len(dataset) if last is None else last
+    for start in range(first, last, batch_size):
+        yield torch.from_numpy(dataset.take(range(start, min(start + batch_size, last)))).to(device)
 
 
 @contextmanager

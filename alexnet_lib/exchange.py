@@ -1,12 +1,12 @@
-"""What towers say to each other: the messages, counted as they are sent, and the layer that sends them.
+"""What towers say to each other (section 3.2): the messages, counted as they are sent, and the layer that sends them.
 
-A layer that reads all towers fetches their maps first (section 3.2), and on the way back sends each tower its share of
-the gradient. `Exchange` does both, through torch.distributed: gloo between processors, NCCL between GPUs.
+A layer that reads all towers fetches their maps first, and on the way back sends each tower its share of the gradient.
+`Exchange` does both, through torch.distributed: gloo between processors, NCCL between GPUs. What crosses in a step of the
+paper's network, by count and on the wire, is in results/towers/.
 """
 
 import time
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -54,32 +54,21 @@ class Link:
 
     def _move(self, outgoing: dict[int, Tensor], incoming: dict[int, Tensor]) -> None:
         sent = {t: x.cpu() if self._goes_by_host(x) else x for t, x in outgoing.items()}
-        found = {t: torch.empty_like(x, device="cpu") if self._goes_by_host(x) else x for t, x in incoming.items()}
+        received = {t: torch.empty_like(x, device="cpu") if self._goes_by_host(x) else x for t, x in incoming.items()}
         moves = [P2POp(isend, x, group=self.group, group_peer=t) for t, x in sent.items()]
-        moves += [P2POp(irecv, x, group=self.group, group_peer=t) for t, x in found.items()]
+        moves += [P2POp(irecv, x, group=self.group, group_peer=t) for t, x in received.items()]
         for request in batch_isend_irecv(moves) if moves else ():
             request.wait()
         for t, x in incoming.items():
-            if found[t] is not x:
-                x.copy_(found[t])
+            if received[t] is not x:
+                x.copy_(received[t])
 
     def _goes_by_host(self, x: Tensor) -> bool:
         """Whether a tensor must leave its card to be sent: gloo reads the processor's memory, and fails on a card's."""
         return x.is_cuda and distributed.get_backend(self.group) == "gloo"
 
 
-class SilentLink(Link):
-    """The line of one tower to towers that are not there: messages are noted and nothing moves. It is for counting, with a
-    network on the meta device."""
-
-    def __init__(self, tower: int, towers: int):
-        self.tower, self.towers, self.messages = tower, towers, []
-
-    def _move(self, outgoing: dict[int, Tensor], incoming: dict[int, Tensor]) -> None:
-        pass
-
-
-class _Read(torch.autograd.Function):
+class _AllGather(torch.autograd.Function):
     """Forward, the readers get the units of all towers.
 
     Backward, each tower gets from every reader the gradient of its own units, and adds them up.
@@ -119,16 +108,7 @@ class Exchange(nn.Module):
         self.link, self.layer, self.readers = link, layer, readers
 
     def forward(self, own: Tensor) -> Tensor:
-        return _Read.apply(own, self.link, self.layer, self.readers)
+        return _AllGather.apply(own, self.link, self.layer, self.readers)
 
     def extra_repr(self) -> str:
         return f"{self.layer}, read by towers {list(self.readers)}"
-
-
-def bytes_sent(messages: Iterable[Message], tower: int) -> dict[tuple[str, str], int]:
-    """Bytes by (layer, way) of the messages that a tower sent."""
-    total: Counter[tuple[str, str]] = Counter()
-    for m in messages:
-        if m.source == tower:
-            total[m.layer, m.way] += m.bytes
-    return dict(total)

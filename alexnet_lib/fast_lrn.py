@@ -54,12 +54,12 @@ def power(d: Tensor, exponent: float, out: Tensor | None = None) -> Tensor:
     return torch.pow(d, exponent, out=out)
 
 
-def precision(maps: Tensor) -> torch.dtype:
-    """In which the sums are worked out: float32 for halves."""
+def sum_dtype(maps: Tensor) -> torch.dtype:
+    """Of the sums over windows, and of all that is between input and output: float32 for halves."""
     return torch.promote_types(maps.dtype, torch.float32)
 
 
-class _Added:
+class _WindowSumsByAdding:
     """Sums over windows of adjacent maps, where each map is one stretch of memory: maps are added to maps.
 
     `terms` is where the terms go, (n, groups, C / groups, ...) like `maps`.
@@ -90,13 +90,13 @@ class _Added:
         return out
 
 
-class _Multiplied:
+class _WindowSumsByMatmul:
     """The same where the maps of one pixel lie side by side (channels_last): a product with a matrix of ones around the
     diagonal. A few maps are too short a stretch to add; the product costs next to nothing beside a convolution."""
 
     def __init__(self, maps: Tensor, size: int):
         place = torch.arange(maps.shape[2], device=maps.device)
-        self.band = ((place[:, None] - place).abs() <= size // 2).to(precision(maps))
+        self.band = ((place[:, None] - place).abs() <= size // 2).to(sum_dtype(maps))
         self.terms = _buffer(maps, 0)
 
     def denominators(self, a: Tensor, alpha: float, k: float, out: Tensor) -> None:
@@ -130,12 +130,12 @@ def _chunks(groups: int, size: int, *tensors: Tensor) -> Iterator[tuple]:
         tensors = *(t.contiguous(memory_format=torch.channels_last) for t in tensors[:-1]), tensors[-1]
     images = len(first) if first.is_cuda else -(-CHUNK * len(first) // max(1, first.numel()))
     parts = list(zip(*(t.unflatten(1, (groups, -1)).split(max(1, images)) for t in tensors), strict=True))
-    halves = first.dtype != precision(first)
+    halves = first.dtype != sum_dtype(first)
     wide = [_buffer(x, 0) for x in parts[0]] if halves else []
     buffers: list[Tensor] = []
     for part in parts:
         if not buffers or len(part[0]) != len(buffers[0]):  # the last one may be of fewer images
-            windows = (_Multiplied if side_by_side else _Added)(part[0], size)
+            windows = (_WindowSumsByMatmul if side_by_side else _WindowSumsByAdding)(part[0], size)
             buffers = [_buffer(part[0], 0) for _ in range(2)]
         seen = part
         if halves:
@@ -151,4 +151,4 @@ def _buffer(like: Tensor, extra: int) -> Tensor:
     """Empty, in the same order of memory, with so many more maps in dimension 2."""
     order = sorted(range(like.dim()), key=like.stride, reverse=True)
     shape = [like.shape[i] + extra * (i == 2) for i in order]
-    return torch.empty(shape, dtype=precision(like), device=like.device).permute([order.index(i) for i in range(like.dim())])
+    return torch.empty(shape, dtype=sum_dtype(like), device=like.device).permute([order.index(i) for i in range(like.dim())])

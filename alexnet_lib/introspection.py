@@ -1,5 +1,10 @@
-"""What the network has learned (section 6.1): kernels, their colour selectivity, hidden features and neighbours. Chapter 11
-looks at both; records keep the selectivity of every kernel, and the kernels beside them."""
+"""What the network has learned (section 6.1): kernels, their colour selectivity, hidden features and neighbours.
+
+Chapter 11 looks at all of them. The selectivity of every first-layer kernel is in the records of runs in results/, and
+the kernels lie beside them.
+"""
+
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -32,20 +37,19 @@ def colour_selectivity(weights: Tensor) -> Tensor:
     return 1 - grey / weights.square().sum((1, 2, 3)).clamp(min=1e-12)
 
 
-def selectivity_by_tower(model: AlexNet) -> list[list[float]]:
-    """The colour selectivity of each first-layer kernel, to four decimals, tower by tower: what a record keeps."""
-    parts = colour_selectivity(kernels(model)).chunk(model.config.towers)
-    return [[round(value, 4) for value in part.tolist()] for part in parts]
+def centre_views(model: AlexNet, dataset, batch_size: int = 500) -> Iterator[Tensor]:
+    """The centre view of every image as the network takes it, so many at a time: float32 (n, 3, S, S) on its device."""
+    device, config = next(model.parameters()).device, model.config
+    mean_image = torch.from_numpy(dataset.mean_image).to(device)
+    for images in images_of(dataset, device, batch_size):
+        yield centre_view(images, mean_image, config.image_size, config.pixel_std)[0]
 
 
 @torch.inference_mode()
 def hidden_features(model: AlexNet, dataset, batch_size: int = 500) -> np.ndarray:
     """The last hidden layer for the centre view of every image: float32 (N, units); 4096 units in the paper's network."""
     model.eval()
-    device, config = next(model.parameters()).device, model.config
-    mean_image = torch.from_numpy(dataset.mean_image).to(device)
-    views = (centre_view(x, mean_image, config.image_size, config.pixel_std)[0] for x in images_of(dataset, device, batch_size))
-    return torch.cat([model.hidden(view).float().cpu() for view in views]).numpy()
+    return torch.cat([model.hidden(x).float().cpu() for x in centre_views(model, dataset, batch_size)]).numpy()
 
 
 def pixel_features(dataset, side: int = 64, batch_size: int = 500) -> np.ndarray:

@@ -1,17 +1,18 @@
-"""The layers that torch does not have in the paper's form: the normalisations, dropout with the paper's scale, fully
-connected towers; and the sizes that convolution and pooling leave."""
+"""Local response normalisation (section 3.3), dropout (4.2), towers that are fully connected: the layers that torch does not
+have in the paper's form; and the sizes that convolution and pooling (3.4) leave. What normalisation and dropout attain is in
+results/ablations/ (arm no_lrn) and results/dropout/, chapters 3 and 7."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, linear, pad
 
-from .fast_lrn import FastLocalResponseNorm, power, precision
+from .fast_lrn import FastLocalResponseNorm, power, sum_dtype
 from .system.strict import InputError
 
 
 def lrn_formula(maps: Tensor, size: int, alpha: float, beta: float, k: float, groups: int) -> Tensor:
     """Section 3.3 as it stands: b_i = a_i / (k + alpha * sum of a_j^2 over n adjacent maps j)^beta, n = size."""
-    a = maps.unflatten(1, (groups, -1)).to(precision(maps))  # (N, groups, C / groups, ...): a window ends with its group
+    a = maps.unflatten(1, (groups, -1)).to(sum_dtype(maps))  # (N, groups, C / groups, ...): a window ends with its group
     squares = pad(a.square(), [0, 0] * (maps.dim() - 2) + [size // 2, size // 2])  # zeros beyond the first and the last map
     total = sum((squares[:, :, j : j + a.shape[2]] for j in range(size)), torch.zeros_like(a))
     b = a * power(k + alpha * total, -beta)

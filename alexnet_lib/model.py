@@ -1,5 +1,6 @@
 """The network of section 3: one definition, built from a ModelConfig. Preset paper has 60,965,224 weights and biases; preset
-torchvision gives torchvision's logits bit for bit (tests/test_model.py)."""
+torchvision gives torchvision's logits bit for bit (tests/test_model.py). What layers, towers and pooling attain on CIFAR-10 is
+in results/ablations/; the paper's network has not been trained on ImageNet here."""
 
 import math
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import ModelConfig
-from .layers import Dropout, LocalResponseNorm, TowerLinear, WithinMapNorm, conv_out, pool_out
+from .layers import Dropout, LocalResponseNorm, TowerLinear, WithinMapNorm
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 POOLING: dict[str, type[nn.MaxPool2d] | type[nn.AvgPool2d]] = {"pool": nn.MaxPool2d, "average_pool": nn.AvgPool2d}
@@ -57,21 +58,15 @@ class AlexNet(nn.Module):
         return {name: self.get_submodule(path) for name, path in self.paths.items()}
 
     def _convolutional_part(self) -> list[nn.Module]:
-        config, size, maps = self.config, self.config.image_size, 3
         layers: list[nn.Module] = []
-        for name, conv in config.convs:
+        for name, conv, maps, groups, _, pooled in self.config.shapes():
             if conv.overhang:
                 layers.append(nn.ZeroPad2d((0, conv.overhang, 0, conv.overhang)))
-            reads_everything = conv.reads_all_towers or not self.paths  # every kernel of the first layer sees the image
             self.paths[name] = f"features.{len(layers)}"
-            groups = 1 if reads_everything else config.towers
             layers.append(nn.Conv2d(maps, conv.kernels, conv.size, conv.stride, conv.padding, groups=groups))
-            maps, size = conv.kernels, conv_out(size, conv.size, conv.stride, conv.padding, conv.overhang)
-            for step in conv.then:
-                layers += self._after(step, maps, in_place=not isinstance(layers[-1], nn.ReLU))  # which goes back by its output
-                if step in POOLING:
-                    size = pool_out(size, config.pool.size, config.pool.stride, config.pool.round_up)
-        self.feature_shape = (maps, size, size)
+            for step in conv.then:  # a ReLU goes back by its output, so that what follows it must not work in place
+                layers += self._after(step, conv.kernels, in_place=not isinstance(layers[-1], nn.ReLU))
+            self.feature_shape = (conv.kernels, pooled, pooled)
         return layers
 
     def _after(self, step: str, maps: int, in_place: bool = True) -> list[nn.Module]:

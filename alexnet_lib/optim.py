@@ -1,5 +1,5 @@
 """The paper's update rule (section 5) and the schedules of the learning rate. Chapter 8 takes the rule apart; results/schedules/
-has runs of two schedules."""
+has runs of two schedules, results/ablations/ those without momentum."""
 
 import math
 from dataclasses import dataclass, field, replace

@@ -4,11 +4,9 @@ The networks are those of section 3.5 of the paper, of the authors' 2012 source 
 small one attains on CIFAR-10 is in results/small_cifar10; none of the others has been trained on ImageNet here.
 """
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
-from tabulate import tabulate
-
-from .config import PRESETS, Conv, ModelConfig, Norm, Pool, TrainConfig, WithinNorm, preset
+from .config import PRESETS, Conv, ModelConfig, Norm, Pool, TrainConfig, WithinNorm
 from .runs_2012 import RUNS
 
 # Section 3.5 to the letter. The overhang of conv1 makes 55 out of 224: the authors' code rounds the number of windows
@@ -197,31 +195,3 @@ register("no_communication", NO_COMMUNICATION, PAPER_TRAINING)
 register("torchvision", TORCHVISION, PAPER_TRAINING)
 register("four_layer", FOUR_LAYER, FOUR_LAYER_TRAINING)
 register("small", SMALL, LAPTOP_TRAINING)  # the network's own name, with the training that was chosen for it
-
-
-def differences(*names: str) -> str:
-    """The fields in which presets differ, as a table in Markdown, one column a preset; a single one is compared with "paper".
-
-    Fields are named as in `--set`. Raises InputError for a name that does not exist.
-    """
-    names = names if len(names) > 1 else ("paper", *names)
-    columns = [_flat({"model": asdict(model), "train": asdict(train)}) for model, train in map(preset, names)]
-    shared = [field for field in columns[0] if all(field in column for column in columns) and not field.endswith(".name")]
-    rows = [(field, *(column[field] for column in columns)) for field in shared]
-    rows = [row for row in rows if len(set(row[1:])) > 1]
-    return tabulate(rows, ("field", *names), tablefmt="github", disable_numparse=True)
-
-
-def _flat(values: dict, path: str = "") -> dict[str, str]:
-    """Every field below a dict of fields by its path, in words; a layer that is there says "yes" itself."""
-    found: dict[str, str] = {}
-    for name, value in values.items():
-        here = f"{path}.{name}" if path else name
-        found |= {here: "yes"} | _flat(value, here) if isinstance(value, dict) else {here: _in_words(value)}
-    return found
-
-
-def _in_words(value) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(map(str, value)) or "none"
-    return {True: "yes", False: "no", None: "none"}[value] if value is None or isinstance(value, bool) else str(value)

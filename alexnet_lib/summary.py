@@ -1,15 +1,11 @@
-"""The table of layers (sections 3.2 and 3.5): shapes, kernels, parameters, neurons, multiply-adds, memory, beside the paper's
-own figures. The memory of training is within 15 % of what was measured (tests/test_towers.py, results/towers/)."""
+"""The table of layers (sections 3.2 and 3.5): shapes, kernels, parameters, neurons, multiply-adds, activations, beside
+the paper's own figures. The claims on 60 million parameters and 650,000 neurons are counted with it (evidence/counts.py)."""
 
-import itertools
 from dataclasses import dataclass
 
 import torch
 from tabulate import tabulate
-from torch import Tensor, nn
-from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch import nn
 
 from .config import ModelConfig
 from .model import AlexNet
@@ -18,7 +14,6 @@ from .model import AlexNet
 PAPER_NEURONS = {"conv1": 253_440, "conv2": 186_624, "conv3": 64_896, "conv4": 64_896, "conv5": 43_264}
 PAPER_NEURONS |= {"fc6": 4096, "fc7": 4096, "fc8": 1000}
 PAPER_TOTALS = {"parameters": "60 million", "neurons": "650,000"}
-SCRATCH: dict[tuple, int] = {}  # see _scratch
 
 
 @dataclass
@@ -73,80 +68,6 @@ def totals(rows: list[Row]) -> dict[str, int]:
     return {key: sum(getattr(r, key) for r in rows) for key in ("parameters", "neurons", "multiply_adds", "activation_bytes")}
 
 
-def training_memory(net: AlexNet, batch: int = 128) -> dict[str, int]:
-    """Bytes that a process must hold while it trains, in float32, counted on a network (or a Tower) on the meta device.
-
-    Nothing is allocated. What autograd keeps for the way back it is asked for; then the way back is followed layer by
-    layer: what is kept shrinks, the gradients of the parameters grow, and two gradients pass through the layer at hand,
-    which may need scratch space. Not counted: that of convolution routines, and what an allocator loses between blocks.
-
-    Returns:
-        parameters, gradients, velocity; image; kept: what autograd keeps between forward and backward, the image and the
-        parameters left out; passing: the largest two gradients of activations; scratch: the most that a layer needs for
-        itself on the way back; peak: the most that is there at once.
-    """
-    config, steps, net = net.config, [], net.train()
-    data = torch.empty(batch, 3, config.image_size, config.image_size, device="meta")
-    seen = {x.untyped_storage()._cdata: x for x in [data, *net.parameters()]}  # kept alive: no address comes twice
-    memory = {"parameters": sum(p.nbytes for p in net.parameters())}
-    memory |= {"gradients": memory["parameters"], "velocity": memory["parameters"], "image": data.nbytes}
-    for module in [*net.features, nn.Flatten(), *net.classifier]:
-        before, kept = data, list[int]()
-
-        def keep(x: torch.Tensor, kept: list = kept) -> torch.Tensor:
-            storage = x.untyped_storage()
-            if storage._cdata not in seen:
-                seen[storage._cdata] = x
-                kept.append(storage.nbytes())
-            return x
-
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-            data = module(data)
-        passing = 0 if data._base is before else data.nbytes + before.nbytes * before.requires_grad
-        steps.append((sum(kept), sum(p.nbytes for p in module.parameters()), passing, _scratch(module, before)))
-    held, gradients, peak = sum(step[0] for step in steps), 0, 0
-    memory |= {"kept": held, "passing": max(step[2] for step in steps), "scratch": max(step[3] for step in steps)}
-    for of_layer, weights, passing, scratch in reversed(steps):
-        gradients += weights
-        peak = max(peak, held + gradients + passing + scratch)
-        held -= of_layer
-    return memory | {"peak": memory["parameters"] + memory["velocity"] + memory["image"] + peak}
-
-
-class _Allocated(TorchDispatchMode):
-    """The most bytes that operations hold at once, `most`, beside the tensors that are there before."""
-
-    def __init__(self, *before: Tensor):
-        super().__init__()
-        self.most, self.before = 0, {x.untyped_storage()._cdata for x in before}
-        self.live: dict[int, tuple[StorageWeakRef, int]] = {}
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
-        self.live = {address: held for address, held in self.live.items() if not held[0].expired()}
-        for storage in (x.untyped_storage() for x in tree_leaves(result) if isinstance(x, Tensor)):
-            if storage._cdata not in self.before | self.live.keys():
-                self.live[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
-        self.most = max(self.most, sum(size for _, size in self.live.values()))
-        return result
-
-
-def _scratch(module: nn.Module, x: Tensor) -> int:
-    """Bytes that a layer allocates on the way back beside the gradients that it gives back; x: its input on the meta device.
-
-    Measured on up to 128 images, once a shape: normalisation, which needs most, works on a few images at a time.
-    """
-    x = x[:128].detach().requires_grad_().clone()  # a copy, for a layer that works in place
-    if (key := (repr(module), x.shape)) not in SCRATCH:
-        out = module(x)
-        gradient = torch.empty_like(out)
-        with _Allocated(x, out, gradient, *module.parameters()) as allocated:
-            gradients = torch.autograd.grad(out, [x, *module.parameters()], gradient, allow_unused=True)
-        given = sum(g.nbytes for g in gradients if g is not None and g is not gradient and g is not x)
-        SCRATCH[key] = max(0, allocated.most - given)
-    return SCRATCH[key]
-
-
 def describe(config: ModelConfig, batch: int = 128) -> str:
     """The table as text; for presets of the paper's network with the neurons that the paper prints."""
     rows, beside = layer_table(config), config.name in ("paper", "code_2012")
@@ -167,9 +88,3 @@ def describe(config: ModelConfig, batch: int = 128) -> str:
             "it prints 253,440 for conv1 where 55x55x96 is 290,400."
         )
     return "\n".join(text)
-
-
-def dense_parameters(config: ModelConfig) -> int:
-    """Parameters of a fully connected network with as many units in every layer as this one, and the same input."""
-    sizes = [3 * config.image_size**2, *(row.neurons for row in layer_table(config))]
-    return sum((below + 1) * units for below, units in itertools.pairwise(sizes))

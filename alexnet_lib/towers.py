@@ -10,8 +10,6 @@ The 1000-way layer is whole and belongs to tower 0, as in the authors' source: t
 hidden layer. The paper draws it as one box and does not say where it lives.
 """
 
-import itertools
-import math
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -20,10 +18,9 @@ from torch import Tensor, distributed, nn
 from torch.nn.functional import cross_entropy
 
 from .config import InputError, ModelConfig
-from .exchange import Exchange, Link, SilentLink
+from .exchange import Exchange, Link
 from .layers import Dropout, LocalResponseNorm, TowerLinear
 from .model import AlexNet
-from .summary import layer_table
 
 
 class TowerDropout(Dropout):
@@ -74,16 +71,16 @@ class Tower(AlexNet):
     def forward(self, images: Tensor) -> Tensor:
         self.link.messages.clear()
         logits = super().forward(images)
-        return logits if torch.is_grad_enabled() else self.tell(logits)
+        return logits if torch.is_grad_enabled() else self.broadcast_logits(logits)
 
-    def tell(self, logits: Tensor) -> Tensor:
+    def broadcast_logits(self, logits: Tensor) -> Tensor:
         """Hands the logits of tower 0 to all towers, without a gradient: for figures, which no gradient needs."""
         if self.link.tower == 0:
             self.link.swap("logits", "forward", dict.fromkeys(range(1, self.link.towers), logits), {})
             return logits
-        told = logits.new_empty(len(logits), self.config.classes)
-        self.link.swap("logits", "forward", {}, {0: told})
-        return told
+        copy = logits.new_empty(len(logits), self.config.classes)
+        self.link.swap("logits", "forward", {}, {0: copy})
+        return copy
 
     def named_layers(self) -> dict[str, nn.Module]:
         """The layers with weights that this tower has, by name; the classifier is tower 0's."""
@@ -143,39 +140,3 @@ def split_state(state: dict[str, Tensor], config: ModelConfig, tower: int) -> di
 def join_states(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     """The state dict of AlexNet from those of its towers, in their order."""
     return {name: torch.cat([s[name] for s in states if name in s]) for name in states[0]}
-
-
-def gather_states(state: dict[str, Tensor], link: Link) -> dict[str, Tensor] | None:
-    """The state dict of AlexNet in tower 0, from those of all towers, which must all call; None in the others.
-
-    A checkpoint made of it is one of the network in one process, and `split_state` is the way back.
-    """
-    states: list[dict[str, Tensor]] | None = [{}] * link.towers if link.tower == 0 else None
-    distributed.gather_object({name: x.cpu() for name, x in state.items()}, states, group=link.group, group_dst=0)
-    return join_states(states) if states else None
-
-
-def without_storage(config: ModelConfig, tower: int | None = None) -> AlexNet:
-    """The network, or one of its towers, on the meta device: with shapes and no numbers, for counting."""
-    with torch.device("meta"):
-        return AlexNet(config) if tower is None else Tower(config, SilentLink(tower, config.towers))
-
-
-def bytes_per_pass(config: ModelConfig, batch: int, item: int = 4) -> dict[str, int]:
-    """Bytes that cross between towers in a forward pass, by the layer that reads them; a backward pass has as many.
-
-    Each tower sends its share of what is read to every other tower that reads it: with two towers, half of a layer's
-    input goes each way, and into the classifier half goes one way.
-
-    Args:
-        batch: images.
-        item: bytes of a number.
-    """
-    rows, convs, crossing = layer_table(config), dict(config.convs), {}
-    for below, row in itertools.pairwise(rows):
-        reads_all = convs[row.name].reads_all_towers if row.name in convs else config.hidden_reads_all_towers
-        if reads_all or row is rows[-1]:
-            readers = 1 if row is rows[-1] else config.towers
-            part = math.prod(below.passes_on) // config.towers
-            crossing[row.name] = readers * (config.towers - 1) * part * batch * item
-    return crossing

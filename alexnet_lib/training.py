@@ -104,12 +104,12 @@ class Trainer:
         self.show = progress and self.rank == 0
         self.step, self.seconds, self.curve, self.first_losses, self.saved = 0, 0.0, [], [], None
         self.tally = torch.zeros(3, dtype=torch.float64, device=self.device)  # loss, wrong, images of this epoch so far
-        self.x: Tensor | None = None  # the last batch
+        self.last_batch: Tensor | None = None  # augmented, as the network saw it: (n, 3, S, S)
 
     def train(self) -> Result:
         """The whole of a run, from its newest checkpoint on, in a folder that no other run uses meanwhile."""
-        with sole_use(self.run_dir) if self.rank == 0 else nullcontext(True) as free, enough_memory(self._smaller_batch):
-            if self._in_any_process(not free)[0]:
+        with sole_use(self.run_dir) if self.rank == 0 else nullcontext(True) as unused_folder, enough_memory(self._smaller_batch):
+            if self._in_any_process(not unused_folder)[0]:
                 raise InputError(f"another run is using {self.run_dir}: wait until it ends, or name another run folder")
             self.resume()
             with stop_requests() as stop:
@@ -157,15 +157,12 @@ class Trainer:
         c, size = self.config, self.batches.size
         rates = self.schedule.rates((self.step + 0.5) / self.steps_per_epoch)  # in the middle of the step
         torch.manual_seed(mix(c.seed, self.step, 1))  # the dropout masks
-        self.x = self.batches.augment(images, self.step, noise=rates.colour_noise)  # (n, 3, S, S)
+        self.last_batch = self.batches.augment(images, self.step, noise=rates.colour_noise)  # (n, 3, S, S)
         with self._numbers():
-            logits = self.network(self.x)  # (n, classes)
+            logits = self.network(self.last_batch)  # (n, classes)
         loss = cross_entropy(logits.float(), labels)
-        self.optimiser.zero_grad()
         # Gradients are averaged over the processes, and where a batch does not divide, some have an image more.
-        (loss * (len(labels) * self.world / size)).backward()
-        self.optimiser.rates = rates.by_parameter(self.model)
-        self.optimiser.step()
+        self.optimiser.descend(loss * (len(labels) * self.world / size), rates.by_parameter(self.model))
         with torch.no_grad():
             wrong = (logits.argmax(1) != labels).sum()
             counts = torch.stack([loss.double() * len(labels), wrong, torch.full_like(wrong, len(labels))])
@@ -226,7 +223,7 @@ class Trainer:
 
     def _smaller_batch(self) -> str:
         """What to do where memory has run out: how large a batch can be, tried out."""
-        self.x, side = None, self.model.config.image_size
+        self.last_batch, side = None, self.model.config.image_size
         self.optimiser.zero_grad()
 
         def step(size: int) -> None:
@@ -256,7 +253,7 @@ class Trainer:
         """
         weights = all(p.isfinite().all() for p in self.model.parameters())
         with torch.no_grad(), testing([self.model]):  # the last step has no next one whose loss would tell that it went too far
-            outputs = self.x is None or bool(self.model(self.x).isfinite().all())
+            outputs = self.last_batch is None or bool(self.model(self.last_batch).isfinite().all())
         for broken, what in zip(self._in_any_process(not weights, not outputs), ("weights are", "outputs are"), strict=True):
             if broken:
                 raise self._diverged(what)
@@ -271,17 +268,17 @@ class Trainer:
 
     def resume(self) -> None:
         """Takes up the newest sound checkpoint in the run's folder, if there is one."""
-        if found := checkpoint.newest(self.run_dir):
-            self._load(*found)
+        if newest := checkpoint.newest(self.run_dir):
+            self._load(*newest)
         if self._sum(torch.tensor(float(self.step), device=self.device)) != self.step * self.world:
             raise InputError(f"the processes find different checkpoints in {self.run_dir}: let all machines share the folder")
 
     def _load(self, path: Path, tensors: dict[str, Tensor], facts: dict) -> None:
         with checkpoint.understood(path):
             model, train = type(self.model.config).from_dict(facts["model"]), TrainConfig.from_dict(facts["train"])
-        free = ("precision", "channels_last", "compile", "tensorboard", "checkpoint_minutes", "keep_checkpoints", "data")
+        may_differ = ("precision", "channels_last", "compile", "tensorboard", "checkpoint_minutes", "keep_checkpoints", "data")
         checkpoint.check_same("model", path, model, self.model.config)
-        checkpoint.check_same("training", path, train, replace(self.config, **{f: getattr(train, f) for f in free}))
+        checkpoint.check_same("training", path, train, replace(self.config, **{f: getattr(train, f) for f in may_differ}))
         checkpoint.check_classes(path, facts, self.train_set)
         if facts.get("data") != self.train_set.checksum:
             raise InputError(f"{path.parent} holds a run on other data. Name another run folder, or remove that one")

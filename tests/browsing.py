@@ -19,6 +19,12 @@ RUN_AXE = """async code => {
     }
     return await axe.run({preload: false, resultTypes: ["violations"], rules: {"label-content-name-mismatch": {enabled: true}}});
 }"""
+# The colours alone, such as those of the dark theme on a page whose structure was looked at in the light one.
+RUN_CONTRAST = """async () => {
+    document.querySelectorAll("mjx-container").forEach(e => e.remove());
+    document.querySelectorAll(".highlight pre, .sig-param").forEach(e => { e.textContent = e.textContent; });
+    return (await axe.run(document, {preload: false, resultTypes: ["violations"], runOnly: ["color-contrast"]})).violations;
+}"""
 
 
 class Opened:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.transforms import v2
 
-from alexnet_lib.augment import _all_at_once, centre, centre_view, colour_noise, cut, random_crops, ten_views, view_positions
+from alexnet_lib.augment import _crops_by_index, centre, centre_view, colour_noise, cut, random_crops, ten_views, view_positions
 
 MEAN = torch.rand(12, 14, 3, generator=torch.Generator().manual_seed(0)) * 255
 
@@ -32,7 +32,7 @@ def test_cut_is_the_loop(size, seed, std):
     top, left, mirrored = random_crops(images, size, torch.Generator().manual_seed(seed))
     found = cut(images, MEAN, size, top, left, mirrored, std)
     assert found.is_contiguous(memory_format=torch.channels_last)
-    on_gpu = _all_at_once(images, centre(MEAN, size), size, top, left, mirrored).div_(std)
+    on_gpu = _crops_by_index(images, centre(MEAN, size), size, top, left, mirrored).div_(std)
     assert torch.equal(found, on_gpu.permute(0, 3, 1, 2))
     np.testing.assert_allclose(found, cut_by_loops(images, MEAN.numpy(), size, top, left, mirrored, std), rtol=1e-5, atol=1e-4)
 

@@ -1,21 +1,26 @@
 """The book: it builds without a warning, is complete, and asks nothing of the network."""
 
+import io
 import re
 from html.parser import HTMLParser
 from types import SimpleNamespace
+from urllib.parse import unquote
 
 import code_links
 import draw_network
 import front
+import jpeg
 import nbformat
 import readme
 import reference
 import repository
 import yaml
 from helpers import ROOT, listed, words
+from PIL import Image, JpegImagePlugin
 
-from alexnet_lib import ModelConfig, presets
+from alexnet_lib import ModelConfig
 from alexnet_lib.book.diagram import overview
+from alexnet_lib.book.differences import differences
 from alexnet_lib.evidence import claims, records, verdicts
 
 # Elements that a browser loads by itself; a link that a reader may follow is not one.
@@ -74,6 +79,16 @@ def test_every_picture_of_the_book_has_words_in_its_place(book):
             assert len(words.split()) >= 3 or "_images" not in picture["src"], f"{name}: {picture['src']} has alt {words!r}"
 
 
+def test_no_page_has_three_megabytes(book):
+    """With its own pictures; what the theme brings serves all pages."""
+    sizes = {}
+    for name in listed():
+        page = book / f"{name}.html"
+        pictures = {picture["src"].split("?")[0] for picture in loads(page.read_text()).pictures if "_images" in picture["src"]}
+        sizes[name] = sum(path.stat().st_size for path in (page, *(page.parent / unquote(picture) for picture in pictures)))
+    assert not {name: size for name, size in sizes.items() if size >= 3e6}
+
+
 def test_the_first_picture_is_drawn_from_the_preset():
     assert draw_network.FILE.read_text() == overview(ModelConfig.preset("paper"))
 
@@ -85,16 +100,34 @@ def test_the_claims_page_has_every_claim_and_its_rule(book):
             assert " ".join(said.split()) in shown, f"{name}: {said}"
 
 
+def test_a_claim_that_is_not_the_paper_s_has_no_section_of_it():
+    assert not [name for name, c in claims.ledger().items() if c.paper == "not in the paper" and c.section[0].isdigit()]
+
+
+def test_the_data_card_says_what_jpeg_costs_in_pixels():
+    assert jpeg.sentence("photos10") in " ".join((ROOT / "book" / "data_cards.md").read_text().split())
+
+
+def test_the_jpeg_copy_is_coded_as_its_data_card_says(samples):
+    like = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(like, "JPEG", **jpeg.CODING)
+    for path in list((samples / "cifar10-jpeg" / "test" / "cat").iterdir())[:5]:
+        with Image.open(path) as there, Image.open(like) as made:
+            assert there.quantization == made.quantization
+            assert JpegImagePlugin.get_sampling(there) == JpegImagePlugin.get_sampling(made)
+
+
 def test_the_table_of_trainings_is_made_from_the_presets(book):
     shown = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", (book / "book" / "many_machines.html").read_text()))
-    for line in presets.differences("paper", "code_2012", "fast").splitlines()[2:]:
+    for line in differences("paper", "code_2012", "fast").splitlines()[2:]:
         assert " ".join(line.replace("|", " ").split()) in shown
 
 
 def test_the_readme_is_up_to_date():
-    """Its tree names every file of the library, and its tally is the ledger's."""
+    """Its tree names every file of the library and the length of the core, and its tally is the ledger's."""
     assert readme.README.read_text() == readme.written(), "run python tools/readme.py"
     tree = readme.README.read_text()
+    assert "the core, about " in tree
     for path in (ROOT / "alexnet_lib").rglob("*.py"):
         assert path.stem == "__init__" or f"  {path.name} " in tree
 

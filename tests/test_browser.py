@@ -1,7 +1,7 @@
 """The book in a real browser, opened from disk and cut off from the network: what is asked for, seen, heard and printed."""
 
 import pytest
-from browsing import AXE, RUN_AXE, Opened, needs_browser
+from browsing import AXE, RUN_AXE, RUN_CONTRAST, Opened, needs_browser
 from helpers import listed
 
 from alexnet_lib.evidence import verdicts
@@ -38,6 +38,8 @@ def test_a_phone_needs_no_scrolling_sideways_and_the_dark_theme_keeps_the_pictur
             .map(e => e.outerHTML.slice(0, 100))"""
         )
         assert not unreached
+        page.tab.evaluate(AXE)
+        assert not [node["html"][:200] for found in page.tab.evaluate(RUN_CONTRAST) for node in found["nodes"]]
 
 
 @pytest.mark.parametrize("name", [page for page in listed() if page.startswith("book/")])

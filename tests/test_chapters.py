@@ -123,7 +123,49 @@ def test_outputs_are_fit_to_print(path):
             assert not re.search(r"/(home|root|tmp|work|usr)/|Warning|it/s\]", text), text[:200]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+every_notebook = pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+
+
+@every_notebook
+def test_pictures_and_sliders_are_numbered_and_have_a_caption(path):
+    """All that is drawn, but for the card of claims: without a name a figure has no number."""
+    named = []
+    for cell in cells(path, "code"):
+        drawn = [data for data in (output.get("data", {}) for output in cell.outputs) if {"image/png", "text/html"} & set(data)]
+        if any('class="claims"' not in data.get("text/html", "") for data in drawn):
+            figure = cell.metadata.get("mystnb", {}).get("figure", {})
+            assert figure.get("name", "").startswith("fig-") and len(figure.get("caption", "").split()) >= 6, cell.source[-80:]
+            named.append(figure["name"])
+    assert len(named) == len(set(named))
+
+
+@every_notebook
+def test_letters_of_figures_have_nine_points_or_more(path):
+    code = "\n".join(cell.source for cell in cells(path, "code"))
+    assert re.findall(r"(?:font|label)size=[0-8](?:\.\d+)?\b", code) == []
+
+
+@each_chapter
+def test_the_copy_of_cifar10_leads_to_its_data_card(path):
+    said = [cell.source for cell in cells(path, "markdown") if re.search(r"\bcopy\b[^.]*\bJPEG\s+files", cell.source)]
+    assert said and all("{doc}`/book/data_cards`" in text for text in said)
+
+
+@pytest.mark.parametrize("label", ["02-kept", "09-start", "09-velocity", "10-chance", "11-random", "12-overhang", "13-ridge"])
+def test_a_solution_refuses_a_wrong_answer(label):
+    (path,) = (ROOT / "notebooks").glob(f"{label[:2]}_*.ipynb")
+    text = "\0".join(cell.source for cell in nbformat.read(path, 4).cells)
+    solution = text.split(f"{{solution-start}} {label}\n")[1].split("{solution-end}")[0]
+    assert re.search(r"^ *assert (not |.* != )", solution, re.MULTILINE)
+
+
+def test_a_section_is_not_cut_by_another():
+    """The ring's figure and code once stood below the heading on busy programs, which had come between."""
+    text = "\n".join(cell.source for cell in nbformat.read(ROOT / "notebooks" / "13_scaling.ipynb", 4).cells)
+    assert re.findall(r"^## (.*)", text.split("def ring_turns")[0], re.MULTILINE)[-1] == "Messages: the ring"
+
+
+@every_notebook
 def test_neither_code_nor_what_it_prints_is_wider_than_a_page(path):
     """In characters: a longer line scrolls sideways, behind a fold too, and is cut in print."""
     texts = [cell.source for cell in cells(path, "code")]

@@ -179,3 +179,13 @@ def test_none_goes_before_there_are_too_many(tmp_path):
     for step in range(1, 7):
         c.save_step(tmp_path, step, TENSORS, {"step": step}, keep=9)
     assert len(list(tmp_path.iterdir())) == 6
+
+
+def test_steps_are_compared_as_numbers(tmp_path):
+    """From a hundred million on their names are longer, and as texts the newest would come before the others."""
+    for step in (99_999_999, 100_000_000, 100_000_001):
+        c.save_step(tmp_path, step, TENSORS, {"step": step}, keep=2)
+    (tmp_path / "checkpoint-best.safetensors").mkdir()  # somebody's own
+    assert c.newest(tmp_path)[2]["step"] == 100_000_001
+    names = ["checkpoint-100000000.safetensors", "checkpoint-100000001.safetensors", "checkpoint-best.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names

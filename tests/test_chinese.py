@@ -100,6 +100,14 @@ def test_every_sentence_of_the_ledger_can_be_said_in_chinese():
     assert "尚未测量" in said and "claims</span>" not in said
 
 
+def test_what_stands_in_a_row_has_the_comma_of_its_language():
+    found = [run(arm, 1, sums=sums, test_top1_error=20.0) for arm, sums in (("whole", ("a", "b")), ("no_lrn", ("c", "b")))]
+    judged = verdicts.judge(LEDGER["lrn"], found)
+    assert judged.source == "set-a, set-b, set-c, cpu, 0 min of training"
+    assert ZH(judged.source) == "set-a，set-b，set-c，cpu，训练 0 分钟"
+    assert judged.reason.endswith("(set-a, set-c)") and ZH(judged.reason).endswith("（set-a，set-c）")
+
+
 def test_a_sentence_without_a_translation_is_an_error_and_not_english():
     with pytest.raises(InputError, match="has no 'a new sentence'"):
         ZH("a new sentence")

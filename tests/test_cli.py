@@ -57,6 +57,12 @@ def test_every_command_knows_every_preset(capsys, tmp_path, name):
         (["pack", "photos10", "out", "--size", "1000000000"], "size", 2),
         (["pack", "", "out"], "'' is no path", 1),
         (["pack", "a\0b", "out"], r"'a\x00b' is no path", 1),
+        (["pack", "photos10", ""], "'' is no path: name a folder", 1),
+        (["train", "--run-dir", ""], "'' is no path: name a folder", 1),
+        (["train", "--data", ""], "--data is empty: name a source", 1),
+        (["measure", "ablations", "--data", ""], "--data is empty", 1),
+        (["experiments", "--data", " "], "--data is empty", 1),
+        (["evaluate", ""], "'' is no path: name a folder", 1),
         (["train", "--preset", "quik"], "Did you mean 'quick'", 1),
         (["train", "--data", "cifar"], "Did you mean 'cifar10'", 1),
         (["train", "--data", "~nobody-here/x"], "no such home folder", 1),
@@ -171,17 +177,13 @@ def test_photographs_are_packed_at_the_size_that_fits_the_network(tmp_path, caps
 
 
 def test_only_record_writes_to_results(tmp_path):
-    import shutil
-
-    before = sorted((ROOT / "results").rglob("*"))
-    run("train", "--run-dir", tmp_path / "a", *SHORT)
-    assert sorted((ROOT / "results").rglob("*")) == before
-    written = ROOT / "results" / "test_of_record"
-    try:
-        done = run("train", "--run-dir", tmp_path / "b", "--record", "--experiment", "test_of_record", "--arm", "x", *SHORT)
-        assert done.returncode == 0 and (written / "x-seed0.json").is_file()
-    finally:
-        shutil.rmtree(written, ignore_errors=True)
+    committed, results = sorted((ROOT / "results").rglob("*")), tmp_path / "results"
+    assert run("train", "--run-dir", tmp_path / "a", *SHORT, ALEXNET_RESULTS=str(results)).returncode == 0
+    assert not results.exists()
+    words = ("--run-dir", tmp_path / "b", "--record", "--experiment", "test_of_record", "--arm", "x")
+    assert run("train", *words, *SHORT, ALEXNET_RESULTS=str(results)).returncode == 0
+    assert (results / "test_of_record" / "x-seed0.json").is_file()
+    assert sorted((ROOT / "results").rglob("*")) == committed
 
 
 def test_pack_without_a_split_and_train_on_it(tmp_path):

@@ -27,7 +27,8 @@ from cost_model import (
 from helpers import MODELS, ROOT
 from torch.utils.flop_counter import FlopCounterMode
 
-from alexnet_lib import AlexNet, ModelConfig, towers
+from alexnet_lib import AlexNet, ModelConfig
+from alexnet_lib.evidence import costs
 from alexnet_lib.summary import layer_table, totals
 
 PAPER = ModelConfig.preset("paper")
@@ -81,7 +82,7 @@ def test_schemes_share_the_work_and_send_what_they_must():
     assert data.backward == pytest.approx(alone.backward / 4)
     assert step(PAPER, CARD, 128, 128).backward > 2 * alone.backward / 128  # an image each: all wait for the weights
     pair = step(PAPER, CARD, 128, 2, "towers")
-    crossing = towers.bytes_per_pass(PAPER, 128)  # both ways together
+    crossing = costs.bytes_per_pass(PAPER, 128)  # both ways together
     assert pair.exchange == pytest.approx(2 * sum(crossing.values()) / 2 / 1e10 + 2 * len(crossing) * 1e-5)
     assert pair.work == pytest.approx(alone.work / 2) and pair.reduce == 0
     mixed = step(PAPER, CARD, 128, 4, "mixed", overlap=False)

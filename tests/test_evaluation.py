@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from alexnet_lib import AlexNet, InputError, evaluate
 from alexnet_lib.augment import ten_views
 from alexnet_lib.evaluation import error_rates, predict
+from alexnet_lib.evidence import metrics
 
 
 def test_predict_is_the_mean_of_softmaxes(photos10):
@@ -49,6 +50,16 @@ def test_every_image_counts_once(photos10):
     assert all(found["top1_error"] == sizes[0]["top1_error"] for found in sizes)
     with pytest.raises(InputError, match="Did you mean 'centre'"):
         evaluate(net, test, "center")
+
+
+@pytest.mark.parametrize("count", range(61))
+def test_places_that_are_spread_are_there(count):
+    """Of test sets of every small size: none lies outside, none comes twice, and in a large one all are moved as asked."""
+    for most in (1, 5, 60):
+        plain, moved = metrics.spread(count, most), metrics.spread(count, most, offset=7)
+        assert len(moved) == len(plain) == len(set(moved.tolist())) <= most and (len(plain) > 0) == (count > 0)
+        assert all(0 <= place < count for place in (*plain, *moved)) and len(set((moved - plain).tolist())) <= 1
+    assert metrics.spread(1000, 5, offset=7).tolist() == [7, 207, 407, 607, 807]
 
 
 def test_ties_and_few_classes():

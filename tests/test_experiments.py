@@ -83,6 +83,37 @@ def test_the_plans_are_written_as_they_are_read():
     assert rates.text_of(plans.plans()) == plans.plans_path().read_text()
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "is no file of experiments: Expecting property name"),
+        ("[" * 100_000, "is no file of experiments: .*recursion"),
+        ("[]", "it is no object"),
+        ('{"mine": []}', "mine needs arms"),
+        ('{"mine": {"preset": "quick", "seeds": [1]}}', "mine needs arms"),
+        ('{"mine": {"preset": "quick", "seeds": [1], "arms": {}}}', "mine needs arms"),
+        ('{"mine": {"preset": "quick", "seeds": [1], "arms": {"a": 3}}}', "mine needs arms"),
+        ('{"mine": {"seeds": [1], "arms": {"a": {}}}}', "mine needs a preset"),
+        ('{"mine": {"preset": "quick", "seeds": "1", "arms": {"a": {}}}}', "mine needs seeds, whole numbers"),
+        ('{"mine": {"preset": "quick", "seeds": [1], "arms": {"a": {"seeds": [1.5]}}}}', "mine needs seeds"),
+    ],
+)
+def test_a_file_of_experiments_that_is_none_is_said_in_one_line(monkeypatch, tmp_path, text, said):
+    (tmp_path / "mine.json").write_text(text)
+    monkeypatch.setenv("ALEXNET_EXPERIMENTS", str(tmp_path / "mine.json"))
+    with pytest.raises(InputError, match=rf"mine\.json.*{said}") as caught:
+        experiment.arms("mine")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_experiments_is_named_as_in_a_shell(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("ALEXNET_EXPERIMENTS", "~/mine.json")
+    assert plans.plans_path() == tmp_path / "mine.json"
+    with pytest.raises(InputError, match=r"cannot read the experiments in .*mine\.json: No such file"):
+        plans.plans()
+
+
 TRY = {"model": [TINY], "train": [{"epochs": 1, "limit": 100, "batch_size": 20}]}
 
 

@@ -1,10 +1,14 @@
 """Figures: that they can be drawn, what is on them, and colours that no theme or printer hides."""
 
+import os
+import subprocess
+import sys
+
 import matplotlib
 import numpy as np
 import pytest
 import torch
-from helpers import tiny_model
+from helpers import ROOT, tiny_model
 
 from alexnet_lib import AlexNet, introspection
 from alexnet_lib.book import figures
@@ -19,6 +23,22 @@ def test_one_image_is_enough():
     assert len(figures.guesses_figure(image, torch.tensor([[0.6, 0.4]]), [1], ["a", "b"]).axes) == 2
     assert len(figures.neighbours_figure(image, image[None], image[None]).axes) == 5
     matplotlib.pyplot.close("all")
+
+
+@pytest.mark.parametrize("name", [r"$\bad$", "$x^2$", "cost in $"])
+def test_names_before_rows_are_drawn_as_they_are(name):
+    figure = figures.rows_figure([np.zeros((2, 8, 8, 3), np.uint8)], [name])
+    figure.canvas.draw()
+    label = figure.axes[0].yaxis.label
+    assert label.get_text() == name and not label.get_parse_math()
+
+
+def test_without_a_home_nothing_is_said_on_import():
+    """As in a container of a user without one: what a library says on import would be on a chapter's page."""
+    nowhere = {"HOME": "/dev/null", "PATH": os.environ["PATH"]}
+    program = [sys.executable, "-c", "from alexnet_lib.book import figures; figures.use_style()"]
+    done = subprocess.run(program, cwd=ROOT, env=nowhere, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def contrast(first: str, second: str) -> float:

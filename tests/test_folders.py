@@ -9,7 +9,7 @@ from helpers import make_tree
 from PIL import Image
 
 from alexnet_lib import InputError
-from alexnet_lib.data import folders
+from alexnet_lib.data import folders, images
 from alexnet_lib.data.dataset import PackedDataset, pack
 from alexnet_lib.data.folders import tree
 from alexnet_lib.data.images import prepared_or_reason
@@ -29,6 +29,36 @@ def test_what_systems_leave_in_folders_is_not_read(tmp_path):
         (root / "cat" / name).write_bytes(b"left by a system")
     listing = tree(root)
     assert listing.classes == ("cat", "dog") and len(listing.splits["train"].labels) == 20
+
+
+def test_images_of_every_kind_that_is_read_count_and_other_files_are_named(tmp_path):
+    """Whatever packing can read, whether torchvision lists its ending or not. No other file vanishes without a word."""
+    formats = {ending for ending, name in Image.registered_extensions().items() if name in images.FORMATS}
+    assert formats <= set(folders.ENDINGS)
+    root = make_tree(tmp_path / "t", ("train/cat", "train/dog"), count=1)
+    for ending in (".gif", ".JFIF", ".pbm"):
+        kind = {".gif": "GIF", ".JFIF": "JPEG", ".pbm": "PPM"}[ending]
+        Image.new("L", (9, 9)).save(root / "train/cat" / f"x{ending}", format=kind)
+    for name in ("cat/a.heic", "cat/labels.txt", "loose.png", "Thumbs.db"):
+        (root / "train" / name).write_bytes(b"")
+    (root / "train/dog/more").symlink_to("nowhere")
+    listing = tree(root)
+    assert files_of(listing) == ["0.png", "x.JFIF", "x.gif", "x.pbm", "0.png"]
+    assert listing.notes == (
+        "not read: 3 files, such as train/loose.png",
+        "not read: 1 link that leads nowhere, such as dog/more",
+    )
+
+
+@pytest.mark.parametrize("link", ["train/wolf", "val/wolf", "val", "train"])
+def test_a_class_or_a_split_that_is_a_link_to_nowhere_is_refused(tmp_path, link):
+    """On a disk that is not there, for example: without it the other classes would have other numbers."""
+    root = make_tree(tmp_path / "t", [f"{part}/{name}" for part in ("train", "val") for name in ("cat", "dog")])
+    if (root / link).is_dir():
+        shutil.rmtree(root / link)
+    (root / link).symlink_to("/nowhere/at/all")
+    with pytest.raises(InputError, match=f"{link} is a link that leads nowhere: mend it, or remove it"):
+        tree(root)
 
 
 def test_each_real_folder_is_read_once(tmp_path):

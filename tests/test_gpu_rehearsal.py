@@ -7,15 +7,17 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import cost_model
 import pytest
 import torch
 from gpu import __main__ as command
-from gpu import evidence, grid, oncard, parcels
+from gpu import evidence, grid, oncard, parcels, report, speed
 from helpers import ROOT, tiny_model, tiny_training
 
-from alexnet_lib import AlexNet, InputError
+from alexnet_lib import AlexNet, InputError, ModelConfig
 from alexnet_lib.evidence import records
 from alexnet_lib.training import Trainer
 
@@ -30,7 +32,10 @@ def test_everything_on_the_processor(tmp_path):
     rows = [row for path in (tmp_path / "results" / "gpu").iterdir() for row in json.loads(path.read_text())["rows"]]
     assert not [row for row in rows if row.get("how") == "failed"]
     skipped = {row["what"] for row in rows if row.get("how") == "skipped"}
-    assert {"compiled training steps and the roofline", "test_one_process_of_the_card_joins_over_nccl"} < skipped
+    assert {"LRN compiled, LRN in bfloat16", "test_one_process_of_the_card_joins_over_nccl"} < skipped
+    measured = " ".join(row["what"] for row in rows if "ratio" in row)
+    assert "share of chapter 13's bound" in measured and "float32, compiled against eager" in measured
+    assert "from a packed set against steps on one batch" in measured
     assert all(row["why"] for row in rows if row.get("how") == "skipped")
     assert "training step of preset paper against no LRN" in done.stdout and "parcel: " in done.stdout
     taken = tmp_path / "taken"
@@ -85,6 +90,71 @@ import conftest, gpu.__main__, test_gpu
     assert done.returncode == 0, done.stderr[-1000:]
 
 
+def test_the_parts_together_end_in_time(tmp_path, monkeypatch):
+    """Each takes all that it is given: with what closes, that is what was asked for, and the last part keeps its share."""
+    now, given = [0.0], {}
+
+    def finished(name, seconds, asked):
+        given[name] = seconds
+        now[0] += seconds
+        return True
+
+    monkeypatch.setattr(command, "finished", finished)
+    monkeypatch.setattr(command.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(command.torch.cuda, "is_available", lambda: True)
+    asked = argparse.Namespace(device="cuda", minutes=8.0, only=None, out=tmp_path)
+    assert command.run(asked) == 0
+    assert list(given) == ["checks", "speed", "evidence", "start"]
+    assert sum(given.values()) + command.CLOSING == pytest.approx(8 * 60)
+    assert given["start"] == pytest.approx(command.SHARES["start"] * 480) and given["evidence"] > 100
+    now[0], asked.only = 0.0, "speed"
+    assert command.run(asked) == 0 and given["speed"] == pytest.approx(480 - command.CLOSING)
+
+
+def test_a_rehearsal_is_no_record_of_the_card_that_is_here(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "NVIDIA H200")
+    monkeypatch.setitem(command.PARTS, "speed", lambda asked, deadline: iter([{"what": "x", "ratio": 1.0, "unit": ""}]))
+    monkeypatch.setattr(command, "line", str)
+    command.run_part(argparse.Namespace(part="speed", device="cpu", minutes=1.0, out=tmp_path))
+    (path,) = (tmp_path / "results" / "gpu").glob("*.json")
+    assert path.name == "speed-cpu-seed0.json" and records.read(path)["environment"]["device"] == "cpu"
+
+
+@pytest.mark.parametrize("device, folder", [("cpu", "gpu-rehearsed"), ("cuda", "gpu")])
+def test_a_card_goes_on_from_nothing_that_was_rehearsed(monkeypatch, tmp_path, device, folder):
+    monkeypatch.setenv("ALEXNET_RUNS", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["gpu", "--device", device])
+    monkeypatch.setattr(command, "run", lambda asked: asked.out)
+    assert command.main() == tmp_path / folder
+
+
+def test_the_share_of_the_bound_is_what_the_roof_allows():
+    machine = cost_model.card_of("NVIDIA H100 80GB HBM3")
+    config = ModelConfig.preset("paper")
+    first = speed.share_of_bound(config, machine, 128, 0.01)
+    assert 0 < first["theirs"] < 10 and first["ratio"] == pytest.approx(first["theirs"] / first["ours"])
+    assert speed.share_of_bound(config, machine, 128, 0.02)["ratio"] == pytest.approx(first["ratio"] / 2)
+    assert speed.share_of_bound(config, replace(machine, peak=machine.peak / 100), 128, 0.01)["theirs"] > 10 * first["theirs"]
+
+
+def test_the_page_shows_what_a_card_has_shown_or_the_command(monkeypatch):
+    start = {"experiment": "paper_start", "arm": "biases-1", "seed": 0, "environment": {"device": "NVIDIA H200"}}
+    start |= {"metrics": {"loss_of_chance": 6.91, "last_loss": 6.5, "left_chance_by_step": 40}}
+    row = {"what": "LRN against torch's", "ratio": 7.5, "low": 7.25, "high": 8.0, "target": 1.0}
+    made = {"experiment": "gpu", "arm": "speed-nvidia-h200", "rows": [row, {"what": "ten views", "how": "skipped"}]}
+    made |= {"environment": {"device": "NVIDIA H200", "versions": {"torch": "2.14.1"}}}
+    there = {"gpu": [], "paper_start": [start]}
+    monkeypatch.setattr(records, "read_experiment", lambda name: there[name])
+    assert report.speed() == "" and report.markdown().startswith(report.NOT_YET) and "biases-1" in report.markdown()
+    for other in ("checks-nvidia-h200", "speed-cpu"):  # no speed of a card
+        there["gpu"] = [made | {"arm": other}]
+        assert report.speed() == ""
+    there["gpu"] = [made]
+    assert "| LRN against torch's | 7.50 | 7.25, 8.00 | 1.0 |" in report.markdown().splitlines()
+    assert report.NOT_YET not in report.markdown() and "ten views" not in report.markdown()
+
+
 def test_without_a_card_it_says_so():
     if torch.cuda.is_available():
         pytest.skip("there is a card")
@@ -116,6 +186,17 @@ def test_the_grid_is_listed_for_job_arrays():
     done = subprocess.run([sys.executable, "-m", "gpu.grid"], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
     expected = [(task.experiment, task.arm, str(task.seed)) for task in grid.missing()]
     assert [tuple(line.split()) for line in done.stdout.splitlines()] == expected
+
+
+def test_the_grid_is_that_of_the_device_which_will_run_it(monkeypatch, tmp_path):
+    """Whoever asks on a machine without a card gets the card's runs: the others could not be compared with what is there."""
+    monkeypatch.setenv("ALEXNET_RESULTS", str(tmp_path))
+    for experiment, device in (("ablations", "NVIDIA H200"), ("ablations_cpu", "cpu")):
+        record = {"experiment": experiment, "arm": "whole", "seed": 21, "metrics": {}, "environment": {"device": device}}
+        records.write(record, records.results_path(record))
+    for device, here, elsewhere in (("cuda", "ablations", "ablations_cpu"), ("cpu", "ablations_cpu", "ablations")):
+        listed = {task.experiment for task in grid.missing(device)}
+        assert here in listed and elsewhere not in listed and "dropout" in listed
 
 
 def test_runs_share_a_card_through_the_drivers_service(tmp_path, monkeypatch):
@@ -187,6 +268,12 @@ def test_what_is_taken_is_checked(packed, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="damaged"):
         parcels.take(folder)
     assert not results.exists()
+    other = {"experiment": "gpu", "arm": "speed", "seed": 1, "metrics": {}}
+    records.write(other, tmp_path / "wrong" / "gpu" / "speed-seed0.json")  # seed 1 by the name of seed 0
+    parcels.pack(tmp_path / "wrong", folder)
+    with pytest.raises(InputError, match="by another name"):
+        parcels.take(folder)
+    assert not results.exists()  # nothing was written before all was checked
     parcel.unlink()
     with pytest.raises(InputError, match=r"no results-\*.tar"):
         parcels.take(folder)

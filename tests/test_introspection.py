@@ -1,15 +1,15 @@
 """What the network has learned: colour selectivity, features, neighbours."""
 
+import errno
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from helpers import tiny_model
-from safetensors import SafetensorError
 
 from alexnet_lib import AlexNet, InputError, introspection
-from alexnet_lib.evidence.kernels import load_kernels, save_kernels
+from alexnet_lib.evidence.kernels import load_kernels, save_kernels, selectivity_by_tower
 
 
 def images_of(array: np.ndarray) -> SimpleNamespace:
@@ -70,7 +70,7 @@ def test_kernels_are_kept_and_read_back(tmp_path, monkeypatch):
     found, exact = load_kernels(path), introspection.kernels(net)
     assert found.dtype == torch.float32 and torch.allclose(found, exact, rtol=1e-3, atol=1e-7) and not torch.equal(found, exact)
     assert path.stat().st_size < 2 * exact.numel() + 500
-    by_tower = introspection.selectivity_by_tower(net)
+    by_tower = selectivity_by_tower(net)
     assert len(by_tower) == net.config.towers
     flat = [value for tower in by_tower for value in tower]
     assert flat == pytest.approx(introspection.colour_selectivity(exact).tolist(), abs=1e-4)
@@ -79,9 +79,14 @@ def test_kernels_are_kept_and_read_back(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="cannot write"):
         save_kernels(net, path / "x.kernels.safetensors")  # a folder's name that is a file's
 
-    def full(*_, **__):
-        raise SafetensorError("the disk is full")  # the writer's own error, which is no OSError
+    before = path.read_bytes()
 
-    monkeypatch.setattr("alexnet_lib.evidence.kernels.save_file", full)
-    with pytest.raises(InputError, match=r"cannot write the kernels .*: the disk is full"):
+    def full(partial, content):
+        with open(partial, "wb") as file:
+            file.write(content[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(InputError, match=r"cannot write the kernels .*: No space left on device; free some space"):
         save_kernels(net, path)
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == [path.name]

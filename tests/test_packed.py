@@ -23,6 +23,7 @@ from alexnet_lib.data import images, packing, shards, sources
 from alexnet_lib.data import photos10 as photos
 from alexnet_lib.data.dataset import PackedDataset, pack
 from alexnet_lib.data.images import central_square, prepare, prepared_or_reason
+from alexnet_lib.system import workers
 
 PUBLISHED = np.array([0.2175, 0.0188, 0.0045])  # eigenvalues of ImageNet's RGB, pixels in 0 to 1
 
@@ -497,6 +498,92 @@ def test_images_that_changed_after_packing_are_noticed(tmp_path, change):
     assert open_dataset(str(tree), root=tmp_path / "data").checksum != dataset.checksum
 
 
+@pytest.mark.parametrize("damaged", [False, True], ids=["whole", "damaged"])
+def test_an_image_that_was_replaced_is_packed_again(tmp_path, damaged):
+    """Also where packing was to mend the set, and where the facts are of before they named their files."""
+    tree = make_tree(tmp_path / "tree", ("a", "b"), count=20, size=(8, 8))
+    pack(str(tree), tmp_path / "out")
+    facts = tmp_path / "out/.parts/train-00000.npz"
+    done = facts.stat().st_mtime_ns
+    if damaged:
+        (tmp_path / "out/index.json").unlink()
+    other = Image.new("RGB", (8, 8), (1, 2, 3))
+    other.save(tree / "a/0.png")
+    pack(str(tree), tmp_path / "out")
+    assert (PackedDataset.open(tmp_path / "out").take([0]) == (1, 2, 3)).all() and facts.stat().st_mtime_ns > done
+    with np.load(facts) as file:
+        older = {name: array for name, array in file.items() if name != "files"}
+    with open(facts, "wb") as file:
+        np.savez(file, **older)
+    other = Image.new("RGB", (8, 8), (4, 5, 6))
+    other.save(tree / "a/0.png")
+    pack(str(tree), tmp_path / "out")
+    assert (PackedDataset.open(tmp_path / "out").take([0]) == (4, 5, 6)).all()
+
+
+def test_a_copy_of_a_tree_with_other_times_is_not_packed_again(tmp_path):
+    """Nor is one of which an image was opened and saved: what it holds counts, and is looked at only then."""
+    tree = make_tree(tmp_path / "tree", ("a", "b"), size=(8, 8))
+    pack(str(tree), tmp_path / "out")
+    facts = tmp_path / "out/.parts/train-00000.npz"
+    done = facts.stat().st_mtime_ns
+    os.utime(tree / "a/1.png", ns=(1, 1))
+    pack(str(tree), tmp_path / "out")
+    assert facts.stat().st_mtime_ns == done
+    content = bytearray((tree / "a/1.png").read_bytes())
+    content[-1] ^= 1  # of the same length
+    (tree / "a/1.png").write_bytes(content)
+    pack(str(tree), tmp_path / "out")
+    assert facts.stat().st_mtime_ns > done
+
+
+@tries(300, 2000)
+def test_damaged_facts_of_a_shard_count_as_not_known(few, tmp_path, tries, counted):
+    """A bit flipped anywhere: what is read is what was written, or nothing, and never an error."""
+    folder = shutil.copytree(few[0], tmp_path / "p")
+    listing = sources.find(str(few[1])).read()
+    part = next(p for p in packing._plan(folder, listing.splits, 8, large=False) if p.split == "train")
+    content, right, dice = part.facts.read_bytes(), part.known(), np.random.default_rng(0)
+    assert right is not None
+    for at in dice.integers(0, len(content), tries).tolist():
+        raw = bytearray(content)
+        raw[at] ^= 1 << int(dice.integers(8))
+        part.facts.write_bytes(raw)
+        facts = part.known()
+        assert facts is None or all(np.array_equal(facts[name], right[name]) for name in shards.FACTS), at
+    counted("a bit flipped in what is known of a shard", "the shard is packed again", tries, tries)
+
+
+def test_facts_that_cannot_be_read_at_present_are_kept(few, tmp_path, monkeypatch):
+    folder = shutil.copytree(few[0], tmp_path / "p")
+    part = shards.Shard(folder, "train", 0, [], np.zeros(0, np.int64), 8)
+
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(np, "load", refuse)
+    with pytest.raises(PermissionError):
+        part.known()
+
+
+def test_a_tree_with_an_index_of_its_own_is_no_packed_set(tmp_path):
+    tree = make_tree(tmp_path / "tree", ("a", "b"), size=(8, 8))
+    for text in ('{"version": 3, "files": []}', "[]", "{"):
+        (tree / "index.json").write_text(text)
+        shutil.rmtree(tmp_path / "data", ignore_errors=True)
+        assert open_dataset(str(tree), root=tmp_path / "data", progress=False).classes == ("a", "b")
+
+
+def test_what_was_broken_and_what_is_in_both_are_verified_too(few, tmp_path):
+    folder = shutil.copytree(few[0], tmp_path / "p")
+    for name in ("broken.txt", "in_both.txt"):
+        before = (folder / name).read_bytes()
+        (folder / name).write_text("a/1.png\tnot an image\n")
+        with pytest.raises(InputError, match=rf"{name} is damaged"):
+            PackedDataset.open(folder).verify()
+        (folder / name).write_bytes(before)
+
+
 def test_images_that_are_in_both_splits_are_counted_and_named(tmp_path):
     tree = make_tree(tmp_path / "tree", count=0)
     for i, name in enumerate(("train/a/x", "train/b/y", "test/a/z")):
@@ -777,6 +864,35 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     assert done.returncode == 1 and done.stderr.strip().splitlines()[-1].startswith("error: cannot pack into")
     with pytest.raises(InputError, match="Name another place with ALEXNET_DATA"):
         open_dataset("photos10", root=tmp_path / "file")
+
+
+def test_an_image_that_may_not_be_read_is_reported(tmp_path, monkeypatch):
+    """Simulated, since the superuser may read everything."""
+    tree = make_tree(tmp_path / "tree", ("a", "b"), count=2, size=(8, 8))
+
+    def refuse(path, *rest, **options):
+        if str(path).endswith("a/1.png"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *rest, **options)
+
+    opened = Image.open
+    monkeypatch.setattr(Image, "open", refuse)
+    with pytest.raises(InputError, match="1 of 4 images are broken, more than 1 %"):
+        pack(str(tree), tmp_path / "out")
+    assert (tmp_path / "out/broken.txt").read_text() == "a/1.png\tPermissionError: [Errno 13] Permission denied: '1.png'\n"
+    monkeypatch.undo()
+    pack(str(tree), tmp_path / "out")  # it may be read by now
+    assert len(PackedDataset.open(tmp_path / "out")) == 4
+
+
+def test_packing_where_processes_are_spawned(tmp_path, small_shards, monkeypatch):
+    """As they are on macOS and Windows: what travels to them can be sent, and the set is the same."""
+    tree = make_tree(tmp_path / "tree", ("a", "b"), count=20)
+    pack(str(tree), tmp_path / "one", size=16, workers=1)
+    monkeypatch.setattr(workers, "START", "spawn")
+    pack(str(tree), tmp_path / "two", size=16, workers=2)
+    one, two = (PackedDataset.open(tmp_path / name) for name in ("one", "two"))
+    assert len(two.shards) == 2 and one.checksum == two.checksum
 
 
 # Opening

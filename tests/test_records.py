@@ -1,10 +1,15 @@
 """Run records: read back or refused, and those in results/ are whole."""
 
+import errno
 import json
+import os
 import random
 import re
+import shutil
 import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -36,6 +41,7 @@ def test_records_are_read_back_or_refused(tmp_path):
         ('{"experiment": "e", "arm": "a", "seed": 3, "metrics": {"x": NaN}}', "NaN is no number of JSON"),
         ('{"experiment": "e", "arm": "a", "seed": 3, "metrics": {"x": -Infinity}}', "-Infinity is no number of JSON"),
         ('{"experiment": "e", "arm": "a", "seed": 3, "metrics": [1]}', "its metrics have no names"),
+        ('{"experiment": "e", "arm": "a", "seed": 3, "metrics": {"x": 1e999}}', "1e999 is no finite number"),
         ("[" * 100_000, "recursion"),
     ],
 )
@@ -43,6 +49,15 @@ def test_what_no_run_writes_is_no_record(tmp_path, text, words):
     (tmp_path / "a-seed3.json").write_text(text)
     with pytest.raises(InputError, match=f"is not a record: .*{words}"):
         records.read(tmp_path / "a-seed3.json")
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_what_is_measured_in_one_go_is_kept_and_named(tmp_path, monkeypatch, capsys, published):
+    monkeypatch.setenv("ALEXNET_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("ALEXNET_RUNS", str(tmp_path / "runs"))
+    path = records.keep({"experiment": "e", "arm": "a", "seed": 3, "metrics": {"x": 1.0}}, published)
+    assert path == tmp_path / ("results" if published else "runs") / "e" / "a-seed3.json"
+    assert records.read(path)["metrics"] == {"x": 1.0} and capsys.readouterr().out == f"record: {path}\n"
 
 
 def test_every_committed_record_is_whole():
@@ -116,6 +131,101 @@ def test_damage_of_a_record_is_noticed(tmp_path, tries, counted):
         except InputError as error:
             assert "\n" not in str(error) and path.name in str(error)
     counted("a bit flipped in a record, or its end cut off", "named when it is read", tries, tries)
+
+
+def test_a_bit_flipped_anywhere_in_a_record_is_noticed(tmp_path):
+    """At every place, the names of its parts and of the checksum included."""
+    record = {"experiment": "e", "arm": "a", "seed": 3, "metrics": {"x": 12.25}, "curve": [1e20]}
+    path = records.write(record, tmp_path / "x.json")
+    text, right, refused = path.read_bytes(), records.read(path), 0
+    for at in range(len(text)):
+        for bit in range(8):
+            path.write_bytes(text[:at] + bytes([text[at] ^ 1 << bit]) + text[at + 1 :])
+            try:
+                assert records.read(path) == right, (at, bit)
+            except InputError as error:
+                refused += path.name in str(error) and "\n" not in str(error)
+    assert refused > 6 * len(text)
+    path.write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"it has no checksum\. Take it from version control"):
+        records.read(path)
+
+
+def test_a_record_comes_after_its_kernels(tmp_path, monkeypatch):
+    """A run that is killed between the two, or a disk that is full by then, leaves no record without them."""
+    monkeypatch.setenv("ALEXNET_RESULTS", str(tmp_path / "results"))
+    record = {"experiment": "e", "arm": "a", "seed": 3, "metrics": {"x": 1.0}}
+    written = records.write(record, tmp_path / "run" / "record.json")
+    records.kernels_path(written).write_bytes(b"kernels")
+
+    def full(source, target):
+        Path(target).write_bytes(b"ker")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copyfile", full)
+        with pytest.raises(InputError, match=r"cannot write .*kernels.safetensors: No space left on device; free some space"):
+            records.publish(record, written)
+    assert not [path for path in (tmp_path / "results").rglob("*") if path.is_file()]
+    assert records.publish(record, written).exists()
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+import torch
+from alexnet_lib import InputError
+from alexnet_lib.evidence import kernels, records
+
+class Net:
+    config = type("Config", (), {"towers": 1})
+
+kernels.kernels = lambda net: torch.ones(8, 3, 5, 5)
+record = {"experiment": "e", "arm": "a", "seed": 3, "metrics": {"x": 1.0}}
+path = records.write(record, Path(sys.argv[1]) / "record.json")
+every = {
+    "record": lambda: records.write(record | {"curve": list(range(9999))}, path),
+    "kernels": lambda: kernels.save_kernels(Net, records.kernels_path(path)),
+    "probabilities": lambda: records.save_probabilities(torch.ones(500, 10).half(), path),
+}
+for write in list(every.values())[1:]:
+    write()
+before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+resource.setrlimit(resource.RLIMIT_FSIZE, (500, resource.RLIM_INFINITY))
+for name, write in every.items():
+    try:
+        write()
+    except InputError as error:
+        print(name, error)
+assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
+"""
+
+
+def test_a_disk_that_is_full_for_a_record_and_what_lies_beside_it(tmp_path):
+    """As with a quota: the system refuses in the middle of a file. Each gets one line, and what was there stays."""
+    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+    said = done.stdout.splitlines()
+    assert done.returncode == 0 and [line.split()[0] for line in said] == ["record", "kernels", "probabilities"], done.stderr
+    assert all("cannot write" in line and "File too large; allow larger files" in line for line in said), said
+
+
+def test_damage_is_looked_for_where_the_language_is_c():
+    """Records, claims and chapters are UTF-8, whatever the machine would take text for."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHON"))}
+    plain |= {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-m", "alexnet_lib", "claims", "--check"], cwd=ROOT, env=plain, capture_output=True, text=True
+    )
+    assert "records are whole" in done.stdout or done.stderr.startswith("error: made from other records than there are now")
+    assert "Traceback" not in done.stderr
+
+
+def test_the_folder_of_a_run_on_data_of_a_long_name_can_be_made(tmp_path):
+    folder = tmp_path / ("x" * 250)
+    folder.mkdir()
+    where = records.run_dir("e", "a", TrainConfig(data=str(folder)), "photos10")
+    where.mkdir(parents=True)
+    assert re.fullmatch(r"a-x{50}-[0-9a-f]{6}-seed0", where.name)
 
 
 def test_publishing_copies_record_and_kernels(tmp_path, monkeypatch):

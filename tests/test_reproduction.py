@@ -101,12 +101,41 @@ def test_committed_notebooks_are_clean():
         assert path.stat().st_size < 3_500_000
 
 
-def test_a_training_on_imagenet_is_announced_with_its_time(capsys):
+def test_a_training_on_imagenet_is_announced_with_its_time(capsys, tmp_path):
     import argparse
 
     import reproduce
 
-    reproduce.announce(argparse.Namespace(profile="quick", devices=1))
-    assert capsys.readouterr().out == ""
-    reproduce.announce(argparse.Namespace(profile="paper", devices=1))
-    assert "predicted for 90 epochs of 1,281,167 images in float32 on" in capsys.readouterr().out
+    def announced(profile: str, data: str = "") -> str:
+        reproduce.announce(argparse.Namespace(profile=profile, devices=1, data=data))
+        return capsys.readouterr().out
+
+    assert announced("quick") == "" and announced("paper", "cifar10") == ""
+    assert "predicted for 90 epochs of 1,281,167 images in float32 on" in announced("paper")
+    for count, said in ((200_000, "of 200,000 images"), (200, "")):  # of a packed set
+        (tmp_path / "index.json").write_text(json.dumps({"splits": {"train": {"count": count}}}))
+        assert said in announced("paper", str(tmp_path)) and bool(said) == bool(announced("paper", f"folder:{tmp_path}"))
+    (tmp_path / "index.json").write_text("{")
+    assert announced("paper", str(tmp_path)) == ""
+
+
+def test_a_precision_that_would_be_faster_is_hinted_at_before_it_starts(capsys, monkeypatch):
+    import argparse
+
+    import reproduce
+
+    monkeypatch.setattr("alexnet_lib.system.precision.has_bfloat16", lambda device: True)
+    monkeypatch.setattr("alexnet_lib.system.processes.pick_device", lambda *_: "cpu")
+    reproduce.announce(argparse.Namespace(profile="paper", devices=1, data=""))
+    assert "hint: this processor has bfloat16" in capsys.readouterr().err
+
+
+def test_runs_that_cannot_be_written_are_said_in_one_line(capsys, monkeypatch):
+    import reproduce
+
+    monkeypatch.setenv("ALEXNET_RUNS", "/dev/null/x")
+    monkeypatch.setattr(sys, "argv", ["reproduce.py"])
+    monkeypatch.setattr(reproduce.signal, "signal", lambda *_: None)  # those of the tests stay
+    assert reproduce.main() == 1
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and said[0].startswith("error: /dev/null/x") and "a file is in its path" in said[0]

@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from helpers import ROOT, TINY
+from helpers import ROOT, TINY, is_running
 
 from alexnet_lib import InputError
 from alexnet_lib.evidence import experiment, records, runner
@@ -90,6 +90,30 @@ def test_runs_are_recorded_once_and_a_failed_one_is_named(few):
 def test_no_hours_at_all_start_no_run(few, monkeypatch):
     monkeypatch.setattr(runner, "_start", lambda *_: pytest.fail("started"))
     assert not runner.run_all(runner.tasks(), device="cpu", hours=0).total()
+
+
+STARTER = """
+import time
+from alexnet_lib.evidence import runner
+run = runner._start(runner.Task("tiny", "a", 1), "", "cpu")
+print(run.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_run_whose_starter_is_killed_stops(few):
+    every = json.loads((few / "plans.json").read_text())
+    every["tiny"]["train"] = QUICK | {"epochs": 50_000, "limit": 400}
+    (few / "plans.json").write_text(json.dumps(every))
+    with subprocess.Popen([sys.executable, "-c", STARTER], cwd=ROOT, stdout=subprocess.PIPE, text=True) as starter:
+        run = int(starter.stdout.readline())
+        log, deadline = few / "runs/tiny/a-seed1/log.txt", time.monotonic() + 200
+        while not list(log.parent.glob("checkpoint-*.safetensors")) and time.monotonic() < deadline:  # it trains
+            time.sleep(0.1)
+        starter.kill()
+    while is_running(run) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not is_running(run) and log.read_text().rstrip().endswith("stopped. The same command goes on from here")
 
 
 def ignore_ctrl_c() -> None:

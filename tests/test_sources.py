@@ -8,6 +8,7 @@ import tarfile
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -515,6 +516,10 @@ def test_imagenette_from_a_mirror(site, tmp_path, monkeypatch):
     server.served = 0
     source.read()
     assert server.served == 0
+    assert source.compared == str(tmp_path / "data/imagenette-160/imagenette2-160") and Path(source.compared).is_dir()
+    make_tree(Path(source.compared), ("train/mine", "val/mine"))
+    with pytest.raises(InputError, match="has a class mine, which is none of Imagenette's: remove it, or name folder:"):
+        source.read()
 
 
 def test_cifar10_from_a_mirror(site, tmp_path, monkeypatch):

@@ -16,12 +16,12 @@ from torch.nn.functional import cross_entropy
 from alexnet_lib import AlexNet, InputError, ModelConfig
 from alexnet_lib.book.side_by_side import train_steps
 from alexnet_lib.evaluation import predict
-from alexnet_lib.exchange import Link, bytes_sent
+from alexnet_lib.evidence.costs import bytes_per_pass, bytes_sent, training_memory, without_storage
+from alexnet_lib.exchange import Link
 from alexnet_lib.layers import Dropout
 from alexnet_lib.optim import PaperSGD, Rates
-from alexnet_lib.summary import training_memory
 from alexnet_lib.system.processes import run_in_processes
-from alexnet_lib.towers import Tower, bytes_per_pass, join_states, loss, split_state, without_storage
+from alexnet_lib.towers import Tower, join_states, loss, split_state
 
 MODELS = {name: ModelConfig.preset(name) for name in ("small", "paper", "code_2012", "no_communication")}
 MODELS |= {

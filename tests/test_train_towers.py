@@ -4,12 +4,15 @@ import os
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+import train_towers
 from helpers import ROOT, run, settings, tiny_model, tiny_training
 from train_towers import fit_towers
 
-from alexnet_lib import AlexNet, checkpoint, fit
+from alexnet_lib import AlexNet, TrainConfig, checkpoint, fit
+from alexnet_lib.evidence import records
 from alexnet_lib.system.processes import run_in_processes
 
 TRAINING = tiny_training(epochs=3, keep_checkpoints=3, colour_noise="eigenvalue")
@@ -52,6 +55,31 @@ def test_a_run_goes_from_one_process_to_two_and_back(tmp_path, photos10):
     for rank, runs in enumerate(found):  # both towers know how the run went: a plateau would lower the rate in both
         assert [(r, step, len(curve)) for r, step, curve in runs] == [(rank, 15, 3)] * 2
     assert [c["valid_error"] for c in found[0][0][2]] == [c["valid_error"] for c in found[1][0][2]]
+
+
+def test_the_folder_of_a_run_is_that_of_the_command_train(tmp_path, photos10, monkeypatch):
+    """It names the data where that is not the preset's: a run on other images would be refused in the same folder."""
+    folders = []
+    monkeypatch.setattr(train_towers, "join_processes", lambda device: None)
+    monkeypatch.setattr(train_towers.distributed, "barrier", lambda: None)
+    monkeypatch.setattr(train_towers.distributed, "destroy_process_group", lambda: None)
+    monkeypatch.setattr(train_towers, "open_dataset", lambda *_, **__: photos10[0])
+    monkeypatch.setattr(train_towers, "evaluate", lambda *_: {})
+
+    def fit_nothing(group, model, train_set, valid_set, config, run_dir, device):
+        folders.append(run_dir)
+        return SimpleNamespace(model=None, seconds=0.0, saved=None)
+
+    monkeypatch.setattr(train_towers, "fit_towers", fit_nothing)
+    asked = {"preset": "quick", "seed": 3, "run_dir": None, "set": [], "device": "cpu"}
+    for data in (None, str(tmp_path)):
+        train_towers.train(SimpleNamespace(data=data, **asked), rank=1, world=2)
+    elsewhere = TrainConfig.preset("quick", data=str(tmp_path), seed=3)
+    assert folders == [
+        records.runs_root() / "train" / "quick-seed3",
+        records.run_dir("train", "quick", elsewhere, "photos10"),
+    ]
+    assert tmp_path.name in folders[1].name
 
 
 def torchrun(processes: int, *words: str) -> subprocess.CompletedProcess:

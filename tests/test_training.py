@@ -7,8 +7,10 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from helpers import ROOT, settings, tiny_model, tiny_training
@@ -16,6 +18,7 @@ from helpers import ROOT, settings, tiny_model, tiny_training
 from alexnet_lib import AlexNet, InputError, evaluation, fit, training
 from alexnet_lib import checkpoint as c
 from alexnet_lib.batches import split_holdout
+from alexnet_lib.evidence import experiment
 from alexnet_lib.system.stopping import stop_requests
 from alexnet_lib.training import DivergedError
 
@@ -134,6 +137,24 @@ def test_a_loss_that_is_no_number_stops_the_run(photos10, tmp_path, monkeypatch)
     assert same_bits(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_gradient_that_is_no_number_stops_the_run_though_its_loss_was_one(photos10, tmp_path, monkeypatch, value):
+    """In the middle of an epoch: the next step's loss tells, and no checkpoint of the spoilt weights is written."""
+    step, calls = training.PaperSGD.step, []
+
+    def spoilt(self):
+        calls.append(self)
+        if len(calls) == 7:
+            next(iter(self.parameters.values())).grad.flatten()[0] = value
+        step(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training.PaperSGD, "step", spoilt)
+        with pytest.raises(DivergedError, match=r"not finite at step [78]\. The last good checkpoint is .*00005"):
+            trained(photos10, tmp_path)
+    assert c.newest(tmp_path)[2]["step"] == 5
+
+
 def test_weights_that_are_no_numbers_are_never_saved(photos10, tmp_path):
     """The loss of the one step is finite, and what the step makes of the weights is not."""
     steep = tiny_model(pixel_std=1e-3, norm={"kind": "none"})
@@ -198,6 +219,40 @@ def test_holdout_and_limit(photos10):
 def test_of_a_handful_nothing_is_held_out(photos10):
     few = photos10[0].subset(range(9))
     assert split_holdout(few, tiny_training(holdout=50)) == (few, None)
+
+
+def lopsided(photos10):
+    """41 images, one of them alone in its class; packed from files, so that none shares pixels with another."""
+    labels = photos10[0].labels
+    few = photos10[0].subset([*np.flatnonzero(labels == 0)[:40], np.flatnonzero(labels == 1)[0]])
+    return replace(few, groups=None)
+
+
+def test_a_class_that_would_be_held_out_whole_is_refused(photos10):
+    few, refused = lopsided(photos10), 0
+    for seed in range(40):
+        order = np.random.default_rng(seed).permutation(41)
+        config = tiny_training(holdout=4, limit=None, holdout_seed=seed)
+        if 40 in order[:4]:
+            refused += 1
+            with pytest.raises(InputError, match=f"every training image of class {few.classes[1]} would be held out: hold out"):
+                split_holdout(few, config)
+        else:
+            train, held = split_holdout(few, config)
+            assert sorted(order[:4]) == [few.order.tolist().index(place) for place in held.order] and len(train) == 37
+    assert refused == 3
+
+
+def test_a_class_that_a_limit_leaves_out_is_noted(photos10, monkeypatch, capsys):
+    few = lopsided(photos10)
+    monkeypatch.setattr(experiment, "open_dataset", lambda *_, **__: few)
+    monkeypatch.setattr(type(few), "has_split", lambda *_: False)
+    train = experiment.open_sets(tiny_training(holdout=0, limit=5), tiny_model())["train"]
+    assert len(train) == 5 and set(train.labels) == {0}
+    said = capsys.readouterr().err.splitlines()
+    assert said == [f"note: of 1 classes, such as {few.classes[1]}, no image is among the 5 to train on: raise train.limit"]
+    experiment.open_sets(tiny_training(holdout=0, limit=None), tiny_model())
+    assert not capsys.readouterr().err
 
 
 def test_what_does_not_fit_is_said_before_training(photos10, tmp_path):

@@ -52,8 +52,7 @@ def main() -> None:
     record |= {"metrics": {f"{r['what']}, {r['threads']} threads": r["ratio"] for r in rows}, "rows": rows}
     committed = records.results_path(record | {"arm": kind})
     before = records.read(committed) if committed.exists() else None
-    path = records.results_path(record) if asked.record else records.results_path(record, records.runs_root())
-    print(f"record: {records.write(record, path)}")
+    records.keep(record, asked.record)
     missed = [f"{r['what']}: {r['ratio']:.2f} for {r['target']:g}" for r in rows if r["ratio"] < r["target"]]
     missed += fallen(record, before)
     if missed:

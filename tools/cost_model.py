@@ -17,9 +17,9 @@ import torch
 from torch import nn
 
 from alexnet_lib import AlexNet, LocalResponseNorm, ModelConfig
+from alexnet_lib.evidence.costs import bytes_per_pass
 from alexnet_lib.layers import TowerLinear
 from alexnet_lib.summary import layer_table
-from alexnet_lib.towers import bytes_per_pass
 
 DEVICES = Path(__file__).with_name("devices.json")
 FLOAT = 4  # bytes of a number in float32: parameters and velocity are kept in it, whatever else is used
@@ -90,7 +90,7 @@ class Machine:
 
 def devices(path: Path = DEVICES) -> dict[str, Machine]:
     """The cards of devices.json by name."""
-    return {entry["name"]: Machine(**entry) for entry in json.loads(path.read_text())}
+    return {entry["name"]: Machine(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))}
 
 
 def card_of(name: str) -> Machine | None:
@@ -283,5 +283,5 @@ def estimate(config: ModelConfig, precision: str, epochs: int, batch: int, image
 
 def _recorded_processor() -> Machine:
     """The processor whose constants are recorded: the order of magnitude for another."""
-    record = json.loads((DEVICES.parent.parent / "results" / "cost_model" / "cpu-seed0.json").read_text())
+    record = json.loads((DEVICES.parent.parent / "results" / "cost_model" / "cpu-seed0.json").read_text(encoding="utf-8"))
     return Machine(**record["machine"])

@@ -14,4 +14,4 @@ FILE = Path(__file__).resolve().parent.parent / "book" / "_static" / "network.sv
 if __name__ == "__main__":
     preset = sys.argv[1] if len(sys.argv) > 1 else "paper"
     file = Path(sys.argv[2]) if len(sys.argv) > 2 else FILE
-    file.write_text(overview(ModelConfig.preset(preset)))
+    file.write_text(overview(ModelConfig.preset(preset)), encoding="utf-8")

@@ -115,12 +115,12 @@ def write(facts: dict) -> None:
     """Writes the script, a part a line."""
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(part, allow_nan=False)}" for name, part in facts.items())
     with whole(FILE) as partial:
-        partial.write_text(f"{HEAD}{{\n{lines}\n}};\n")
+        partial.write_text(f"{HEAD}{{\n{lines}\n}};\n", encoding="utf-8")
 
 
 def read() -> dict:
     """What the script holds. Raises InputError where it was altered, or is not the network of its record."""
-    facts = json.loads(FILE.read_text().removeprefix(HEAD).rstrip().removesuffix(";"))
+    facts = json.loads(FILE.read_text(encoding="utf-8").removeprefix(HEAD).rstrip().removesuffix(";"))
     if facts["checksum"] != records.checksum(facts):
         raise InputError(f"{FILE.name} was altered or damaged: its checksum does not match. Run make live")
     if facts["record_checksum"] != records.read(records.results_root() / facts["record"])["checksum"]:

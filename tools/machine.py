@@ -210,8 +210,7 @@ def main() -> None:
     record["metrics"] = {f"{name}: predicted / measured": round(p / m, 3) for name, (p, m) in rates_of.items()}
     for what, ratio in record["metrics"].items():
         print(f"{what} images/s: {ratio:.2f}")
-    path = records.results_path(record) if asked.record else records.results_path(record, records.runs_root())
-    print(f"record: {records.write(record, path)}")
+    records.keep(record, asked.record)
 
 
 if __name__ == "__main__":

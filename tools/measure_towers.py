@@ -19,11 +19,10 @@ from torch.profiler import ProfilerActivity, profile
 
 from alexnet_lib import AlexNet, ModelConfig
 from alexnet_lib.evidence import records
-from alexnet_lib.exchange import bytes_sent
+from alexnet_lib.evidence.costs import bytes_per_pass, bytes_sent, training_memory, without_storage
 from alexnet_lib.optim import PaperSGD, Rates
-from alexnet_lib.summary import training_memory
 from alexnet_lib.system.processes import run_in_processes
-from alexnet_lib.towers import Tower, bytes_per_pass, loss, without_storage
+from alexnet_lib.towers import Tower, loss
 
 MIB = 2**20
 SCHEMES = {  # name -> (network, processes)
@@ -52,8 +51,7 @@ def main() -> None:
     record = {"experiment": "towers", "arm": "gpu" if torch.cuda.is_available() else "cpu", "seed": 0}
     record |= {"environment": records.environment() | {"precision": "float32", "batch": asked.batch}}
     record |= {"metrics": {f"{r['scheme']} {r['rank']} peak": r["peak"] for r in rows}, "rows": rows}
-    path = records.results_path(record) if asked.record else records.results_path(record, records.runs_root())
-    print(f"record: {records.write(record, path)}")
+    records.keep(record, asked.record)
 
 
 def measure(scheme: str, config: ModelConfig, batch: int, processes: int, steps: int = 1) -> list[dict]:
@@ -61,7 +59,7 @@ def measure(scheme: str, config: ModelConfig, batch: int, processes: int, steps:
 
     seconds: the median time of the steps, which says little on processors that others use.
 
-    peak: the most that torch had allocated at once; estimate: the same by summary.training_memory; resident: by how much
+    peak: the most that torch had allocated at once; estimate: the same by costs.training_memory; resident: by how much
     the process grew (0 on GPUs and where the system does not say), which includes what libraries take for themselves.
     sent: counted as it was sent; formula: the same worked out; wire: all that crossed, packets and answers included.
     """
@@ -141,8 +139,8 @@ def resident(restart: bool = False) -> int:
     """Bytes of memory that this process had at most since the count was restarted; 0 where the system does not say."""
     try:
         if restart:
-            Path("/proc/self/clear_refs").write_text("5")
-        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+            Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines())
         return 1024 * int(status["VmHWM"].split()[0])
     except OSError:
         return 0
@@ -151,7 +149,7 @@ def resident(restart: bool = False) -> int:
 def on_the_wire() -> int:
     """Bytes that this machine has sent to itself through its loopback network; 0 where the system does not say."""
     try:
-        counts = dict(line.split(":", 1) for line in Path("/proc/net/dev").read_text().splitlines()[2:])
+        counts = dict(line.split(":", 1) for line in Path("/proc/net/dev").read_text(encoding="utf-8").splitlines()[2:])
         return next(int(words.split()[0]) for name, words in counts.items() if name.strip() == "lo")
     except (OSError, StopIteration):
         return 0

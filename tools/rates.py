@@ -46,7 +46,7 @@ def set_rates(chosen: dict[tuple[str, str], float | None]) -> list[str]:
             every[name]["arms"][arm].setdefault("train", {})["lr"] = rate
             lines.append(f"{name}/{arm}: {now:g} becomes {rate:g}")
     with whole(plans.plans_path()) as partial:
-        partial.write_text(text_of(every))
+        partial.write_text(text_of(every), encoding="utf-8")
     return lines
 
 

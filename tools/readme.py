@@ -25,7 +25,7 @@ WIDTH = 118
 
 def caption(file: Path) -> str:
     """The first sentence or clause of a module's docstring that fits the line."""
-    said = (ast.get_docstring(ast.parse(file.read_text())) or "").split("\n\n")[0].replace("\n", " ")
+    said = (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").split("\n\n")[0].replace("\n", " ")
     room = WIDTH - 24
     cuts = [said[: found.start()] for found in re.finditer(r"\.(?: |$)|[:;] |, | \(section", said)]
     cuts = [cut for cut in cuts if all(cut.count(a) == cut.count(b) for a, b in ("()", "{}"))]
@@ -42,13 +42,15 @@ def rows(folder: Path, order: str = "") -> list[str]:
 def tree() -> str:
     """The library file by file, the core in the paper's order, then its four wings."""
     library = ROOT / "alexnet_lib"
-    lines = ["alexnet_lib/           the core, in the paper's order: an evening's reading", *rows(library, CORE)]
+    length = sum(len(file.read_text(encoding="utf-8").splitlines()) for file in library.glob("*.py"))
+    head = f"the core, about {round(length, -2):,} lines in the paper's order: the evening's reading"
+    lines = [f"alexnet_lib/           {head}", *rows(library, CORE)]
     for wing, words in WINGS.items():
         lines += [f"alexnet_lib/{wing + '/':<11}{words}", *rows(library / wing)]
     lines += [
         "notebooks/             the chapters, one idea of the paper each; 14_reproduction runs everything from pixels to verdict",
         "book/                  the book's pages and table of contents; make book renders them into _build/html",
-        "results/               run records, committed: the evidence behind every number",
+        "results/               run records, committed: the evidence behind every measured number",
         "tools/                 what is run around the library: benchmarks, make reproduce",
         "tests/                 unit, property, notebook, book and browser tests",
         "data/, runs/           what is downloaded, packed and trained; ignored by git",
@@ -58,7 +60,7 @@ def tree() -> str:
 
 def written() -> str:
     """README.md as it should be."""
-    text = README.read_text()
+    text = README.read_text(encoding="utf-8")
     for name, part in (("tree", tree()), ("tally", in_words() + ".")):
         text = re.sub(
             rf"(<!-- {name}[^>]*-->\n).*?(\n<!-- end -->)", lambda found, p=part: found[1] + p + found[2], text, flags=re.S
@@ -67,4 +69,4 @@ def written() -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(written())
+    README.write_text(written(), encoding="utf-8")

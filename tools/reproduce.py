@@ -1,6 +1,7 @@
 """What `make reproduce` runs: the last notebook through papermill, and, after the book is built, the closing lines."""
 
 import argparse
+import json
 import os
 import re
 import signal
@@ -11,10 +12,12 @@ from pathlib import Path
 
 from alexnet_lib.config import PRESETS, InputError, merge, one_of, preset
 from alexnet_lib.evidence.records import REPOSITORY, read, run_dir
+from alexnet_lib.system.files import advice
 from alexnet_lib.system.strict import path_of
 
 NAME = "14_reproduction"
 IMAGENET = 1_281_167  # training images of ILSVRC-2012
+LARGE = 100_000  # images from which on a training is announced with its time
 NOTEBOOK = REPOSITORY / "notebooks" / f"{NAME}.ipynb"
 SHOWN = {  # which figure the closing lines give: the first that the record has
     "test": "test accuracy",
@@ -57,6 +60,9 @@ def main() -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:  # such as a folder of runs that cannot be written
+        print(f"error: {error.filename or 'the system says'}: {advice(error)}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
@@ -65,8 +71,7 @@ def main() -> int:
 def execute(run: Path, asked: argparse.Namespace) -> int:
     """Runs the notebook; its last words, where it fails, are the line that says what was wrong."""
     run.mkdir(parents=True, exist_ok=True)
-    if not asked.data:
-        announce(asked)
+    announce(asked)
     out = run / NOTEBOOK.name
     out.unlink(missing_ok=True)  # what is found there afterwards is from this run
     command = [sys.executable, "-c", PAPERMILL, str(NOTEBOOK), str(out), "-k", "python3"]
@@ -83,16 +88,29 @@ def execute(run: Path, asked: argparse.Namespace) -> int:
 
 
 def announce(asked: argparse.Namespace) -> None:
-    """What a training on ImageNet will take on the card or processor that is here, before it starts."""
+    """Before it starts: what a training on ImageNet, or on as large a packed set, will take on what is here, and whether
+    another precision would be faster."""
     model, train = preset(asked.profile)
-    if train.data == "imagenet":
-        from cost_model import estimate  # beside this file; it imports torch, and the other profiles need no estimate
-
-        from alexnet_lib.system.precision import settled
+    images = images_of(asked.data) if asked.data else IMAGENET if train.data == "imagenet" else 0
+    if images >= LARGE or train.precision != "auto":
+        from alexnet_lib.system.precision import hint, settled  # torch takes its time, and the small profiles need neither
         from alexnet_lib.system.processes import pick_device
 
-        precision = settled(train.precision, pick_device())
-        print(estimate(model, precision, train.epochs, train.batch_size, IMAGENET, asked.devices), flush=True)
+        precision = settled(train.precision, device := pick_device())
+        if said := hint(train.precision, device):
+            print(f"hint: {said}", file=sys.stderr)
+    if images >= LARGE:
+        from cost_model import estimate  # beside this file
+
+        print(estimate(model, precision, train.epochs, train.batch_size, images, asked.devices), flush=True)
+
+
+def images_of(data: str) -> int:
+    """The training images of a packed set, as its index says; IMAGENET for that source; 0 where only packing would tell."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        index = json.loads((path_of(data.removeprefix("folder:")) / "index.json").read_text(encoding="utf-8"))
+        return int(index["splits"]["train"]["count"])
+    return IMAGENET if data == "imagenet" else 0
 
 
 def wait_for(command: list[str]) -> int:

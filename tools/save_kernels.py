@@ -11,7 +11,7 @@ from alexnet_lib import InputError, TrainConfig, introspection
 from alexnet_lib.book import figures
 from alexnet_lib.checkpoint import load_model
 from alexnet_lib.evidence import records
-from alexnet_lib.evidence.kernels import load_kernels, save_kernels
+from alexnet_lib.evidence.kernels import load_kernels, save_kernels, selectivity_by_tower
 
 
 def keep(run: Path) -> Path:
@@ -25,7 +25,7 @@ def keep(run: Path) -> Path:
     then, now = (TrainConfig.from_dict(found["train"] | {"data": ""}) for found in (record, facts))
     if (then, record["steps"], record["curve"]) != (now, facts["step"], facts["curve"]):
         raise InputError(f"{path} is not the record of the checkpoint in {run}")
-    records.write(record | {"colour_selectivity": introspection.selectivity_by_tower(model)}, path)
+    records.write(record | {"colour_selectivity": selectivity_by_tower(model)}, path)
     return save_kernels(model, records.kernels_path(path))
 
 

@@ -34,7 +34,7 @@ def main() -> int:
     print(table(rows))
     record = {"experiment": "stress", "arm": "cpu", "seed": 0, "environment": records.environment(), "rows": rows}
     record["metrics"] = {name: sum(row[name] for row in rows) for name in ("tried", "survived")}
-    print(f"record: {records.write(record, records.results_path(record, None if asked.record else records.runs_root()))}")
+    records.keep(record, asked.record)
     return status
 
 
@@ -61,7 +61,7 @@ def markdown() -> str:
     """The table of the committed record, for the book; where there is none, the command that makes one."""
     found = records.read_experiment("stress")
     if not found:
-        return "Not recorded yet: `make stress RECORD=1`."
+        return "Nothing. The command that makes a record is `make stress RECORD=1`."
     record = found[0]
     hours = sum(row["seconds"] for row in record["rows"]) / 3600
     tried, survived = (f"{record['metrics'][name]:,.0f}" for name in ("tried", "survived"))

@@ -20,10 +20,11 @@ from alexnet_lib.checkpoint import understood
 from alexnet_lib.config import merge, overridden, preset
 from alexnet_lib.evaluation import evaluate
 from alexnet_lib.evidence import records
+from alexnet_lib.exchange import Link
 from alexnet_lib.system.memory import keep_pages
 from alexnet_lib.system.processes import join_processes, pick_device, rank_and_world
 from alexnet_lib.system.stopping import stop_as_by_ctrl_c
-from alexnet_lib.towers import Tower, gather_states, split_state
+from alexnet_lib.towers import Tower, join_states, split_state
 from alexnet_lib.training import Trainer
 
 
@@ -40,7 +41,7 @@ class Answered(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         own = self.tower(images)
-        seen = self.tower.tell(own.detach())
+        seen = self.tower.broadcast_logits(own.detach())
         return own if self.tower.link.tower == 0 else seen + own.sum()
 
 
@@ -77,6 +78,16 @@ class TowerTrainer(Trainer):
         return [count > 0 for count in raised.tolist()]
 
 
+def gather_states(state: dict[str, Tensor], link: Link) -> dict[str, Tensor] | None:
+    """The state dict of AlexNet in tower 0, from those of all towers, which must all call; None in the others.
+
+    A checkpoint made of it is one of the network in one process, and `split_state` is the way back.
+    """
+    states: list[dict[str, Tensor]] | None = [{}] * link.towers if link.tower == 0 else None
+    distributed.gather_object({name: x.cpu() for name, x in state.items()}, states, group=link.group, group_dst=0)
+    return join_states(states) if states else None
+
+
 def fit_towers(
     group: distributed.ProcessGroup | None, model: ModelConfig, train_set, valid_set, config: TrainConfig, run_dir: Path | str,
     device: str | None = None, progress: bool = True,
@@ -93,7 +104,7 @@ def main() -> int:
     parser.add_argument("--preset", default="quick", help="network and training, as for alexnet_lib train")
     parser.add_argument("--data", help="a source, a folder or a packed set; by default the preset's")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--run-dir", type=Path, help="the run's folder; by default runs/train/PRESET-seedN")
+    parser.add_argument("--run-dir", type=Path, help="the run's folder; by default the one that alexnet_lib train has")
     parser.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="model.FIELD=VALUE or train.FIELD=VALUE"
     )
@@ -131,7 +142,7 @@ def train(asked: argparse.Namespace, rank: int, world: int) -> None:
     whole = open_dataset(config.data, "train", size=model.packed_size)
     model = replace(model, classes=len(whole.classes))
     train_set, valid_set = split_holdout(whole, config)
-    run_dir = asked.run_dir or records.runs_root() / "train" / f"{asked.preset}-seed{config.seed}"
+    run_dir = asked.run_dir or records.run_dir("train", asked.preset, config, preset(asked.preset)[1].data)
     trainer = fit_towers(None, model, train_set, valid_set, config, run_dir, str(device))
     if whole.has_split("test"):
         rates = evaluate(trainer.model, open_dataset(config.data, "test", size=model.packed_size))

@@ -33,7 +33,7 @@ def digest(notebook: dict) -> str:
     """SHA-256 of all that a notebook's outputs owe to the evidence: the records it reads, and the claims and plans that it
     names, or all of them where its code asks for the ledger or for every verdict."""
     code = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
-    read, claims, planned = experiments(code), json.loads(LEDGER.read_text()), plans()
+    read, claims, planned = experiments(code), json.loads(LEDGER.read_text(encoding="utf-8")), plans()
     if not re.search(r"\b(ledger|verdicts)\b", code):
         claims = [claim for claim in claims if claim["id"] in _quoted(code)]
         planned = {name: plan for name, plan in planned.items() if name in read}
@@ -46,5 +46,5 @@ def digest(notebook: dict) -> str:
 
 def stale() -> list[Path]:
     """The notebooks whose outputs were made from other records than there are now."""
-    every = [(path, json.loads(path.read_text())) for path in sorted(NOTEBOOKS.glob("*.ipynb"))]
+    every = [(path, json.loads(path.read_text(encoding="utf-8"))) for path in sorted(NOTEBOOKS.glob("*.ipynb"))]
     return [path for path, notebook in every if notebook["metadata"].get(KEY) != digest(notebook)]

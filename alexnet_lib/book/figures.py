@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # a slow first import would warn in the notebook's cell
+logging.getLogger("matplotlib").setLevel(logging.ERROR)  # without a home, or slow, a first import would warn in a notebook's cell
 
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib import font_manager  # noqa: E402
@@ -194,7 +194,7 @@ def rows_figure(rows: Sequence[np.ndarray], names: Sequence[str]) -> Figure:
         place.set_anchor("W")
         place.set(xticks=[], yticks=[])
         place.spines[:].set_visible(False)
-        place.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+        place.set_ylabel(name, parse_math=False, rotation=0, ha="right", va="center", fontsize=9)
     return done(figure)
 
 

@@ -60,14 +60,14 @@ def moment(when: str, weights: Tensor, towers: int) -> dict:
 def described(record: dict, file: Path) -> dict:
     """A run as the page holds it: its moments, and in which order each tower's kernels go from grey to coloured."""
     end, towers, epochs = load_kernels(file), record["model"]["towers"], record["curve"][-1]["epoch"]
-    found = {"before training, drawn again from the seed": start_of(record, end), f"after {epochs} epochs": end}
+    moments = {"before training, drawn again from the seed": start_of(record, end), f"after {epochs} epochs": end}
     data, error = record["data"]["train"], record["metrics"].get("test_top1_error")
     about = f"{label(record)}: {data['name']}, {data['images']:,} images, {epochs} epochs"
     return {
         "about": about + ("" if error is None else f", test error {error:.1f} %"),
         "side": end.shape[-1],
         "order": [tower.argsort().tolist() for tower in introspection.colour_selectivity(end).chunk(towers)],
-        "moments": [moment(when, weights, towers) for when, weights in found.items() if weights is not None],
+        "moments": [moment(when, weights, towers) for when, weights in moments.items() if weights is not None],
     }
 
 
@@ -75,19 +75,19 @@ def label(record: dict) -> str:
     return f"{record['experiment']}, {record['arm']}, seed {record['seed']}"
 
 
-def chosen(found: list[tuple[dict, Path]], first: Path, most: int = MOST_BYTES) -> list[tuple[dict, Path]]:
+def chosen(runs: list[tuple[dict, Path]], first: Path, most: int = MOST_BYTES) -> list[tuple[dict, Path]]:
     """The run to show first and as many more as the page can hold: every arm's first seed before any arm's second."""
     turn: dict[Path, int] = {}
     arms: dict[tuple[str, str], int] = {}
-    for record, path in found:
+    for record, path in runs:
         arm = record["experiment"], record["arm"]
         turn[path] = arms[arm] = arms.get(arm, 0) + 1
     kept, left = set(), most
-    for _, path in sorted(found, key=lambda run: (run[1] != first, turn[run[1]])):
+    for _, path in sorted(runs, key=lambda run: (run[1] != first, turn[run[1]])):
         left -= 2 * path.stat().st_size  # two moments of a byte a weight make 2.7 in base64; the file has two a weight
         if left >= 0 or path == first:
             kept.add(path)
-    return [run for run in found if run[1] in kept]
+    return [run for run in runs if run[1] in kept]
 
 
 def browser(first: str) -> str:
@@ -95,10 +95,10 @@ def browser(first: str) -> str:
 
     Raises InputError where that run has no kernels on record.
     """
-    found, path = with_kernels(), records.results_root() / f"{first}.kernels.safetensors"
-    if path not in [file for _, file in found]:
+    recorded, path = with_kernels(), records.results_root() / f"{first}.kernels.safetensors"
+    if path not in [file for _, file in recorded]:
         raise InputError(f"no kernels on record of {first}")
-    runs = chosen(found, path)
+    runs = chosen(recorded, path)
     place = [file for _, file in runs].index(path)
     data = json.dumps([described(*run) for run in runs], separators=(",", ":")).replace("</", "<\\/")
     options: dict[str, str] = {}
@@ -111,7 +111,7 @@ def browser(first: str) -> str:
 {still(*runs[place])}
 <div class="live" hidden>
 <p class="controls">
-<label>Run ({len(runs)} of {len(found)} on record) <select>{groups}</select></label>
+<label>Run ({len(runs)} of {len(recorded)} on record) <select>{groups}</select></label>
 <label><input type="checkbox" checked> sorted from grey to coloured</label>
 <span><label>Time <input type="range" min="0" step="1"></label> <output></output></span>
 </p>

@@ -46,7 +46,7 @@ def open_dataset(
     """
     data = str(data)
     folder = path_of(data.removeprefix("folder:"))
-    if data not in sources.NAMES and ((folder / "index.json").is_file() or (folder / PARTS).is_dir()):
+    if data not in sources.NAMES and _is_packed(folder):
         return PackedDataset.open(folder, split)
     source, root = sources.find(data, root), sources.data_root(root)
     side = source.side or size or 256
@@ -63,12 +63,24 @@ def open_dataset(
         except OSError as error:
             where = "Name another place with ALEXNET_DATA"
             raise InputError(f"cannot write to {shown(folder.parent)}: {advice(error)}. {where}") from error
-    if found.listing and found.listing != state(source.read(), source.origin):
+    there = found.listing and Path(source.compared).is_dir()  # what a pack was made of may be gone
+    if there and found.listing != state(source.read(), source.compared):
         raise InputError(
-            f"images in {shown(source.origin)} were added, removed or replaced since they were packed. "
+            f"images in {shown(source.compared)} were added, removed or replaced since they were packed. "
             f"Remove {folder} to have them packed anew, or name it as the data to go on with the old ones"
         )
     return found
+
+
+def _is_packed(folder: Path) -> bool:
+    """Whether a folder is a packed set, damaged or not finished perhaps; a tree of images may have an index.json of its own."""
+    if (folder / PARTS).is_dir():
+        return True
+    try:
+        index = (folder / "index.json").read_bytes()
+    except OSError:
+        return False
+    return b'"format"' in index and b'"splits"' in index
 
 
 def _opened_or_packed(folder: Path, split: str, data: str, **how) -> "PackedDataset":
@@ -188,6 +200,32 @@ class PackedDataset:
         groups = None if self.groups is None else self.groups[indices]
         return replace(self, labels=self.labels[indices], order=self.order[indices], groups=groups, checksum=checksum)
 
+    def divide(self, holdout: int, limit: int | None = None, seed: int = 0) -> tuple["PackedDataset", "PackedDataset | None"]:
+        """(training set, validation set or None): `holdout` images validate, and `limit` of the others train, or all.
+
+        Of a small set no more than a tenth is held out, so that a preset made for ImageNet also serves a taste of it. Both
+        parts are drawn with the seed: folders come class by class, and the first images would be of one class. Where images
+        share pixels, nothing of a group that validates is trained on.
+
+        Raises InputError where every image of a class would be held out.
+        """
+        count = min(holdout, len(self) // 10)
+        order = np.random.default_rng(seed).permutation(len(self))
+        if self.groups is None:
+            held, others = order[:count], order[count:]
+        else:
+            held = order[_whole_groups(order, self.groups, self.labels, count)][:count]
+            others = order[~np.isin(self.groups[order], self.groups[held])]
+        if lost := self.lost(self.labels[others]):
+            hint = "hold out fewer (train.holdout), draw others (train.holdout_seed), or add images of it"
+            raise InputError(f"every training image of class {lost[0]} would be held out: {hint}")
+        held, kept = np.sort(held), np.sort(others[:limit])
+        return self if len(kept) == len(self) else self.subset(kept), self.subset(held) if len(held) else None
+
+    def lost(self, labels: np.ndarray) -> list[str]:
+        """The names of the classes that have images here, and none among the labels of a part."""
+        return [self.classes[label] for label in np.setdiff1d(self.labels, labels).tolist()]
+
     @property
     def colour_axes(self) -> tuple[np.ndarray, np.ndarray]:
         """Principal axes of RGB: eigenvalues (3,), largest first, and eigenvectors (3, 3) in columns."""
@@ -197,7 +235,7 @@ class PackedDataset:
 
     def verify(self, progress: bool = True) -> None:
         """Reads every byte. Raises InputError at the first file that is not what was packed."""
-        others = json.loads((self.folder / "index.json").read_text())["files"]
+        others = json.loads((self.folder / "index.json").read_text(encoding="utf-8"))["files"]
         files = {shard["file"]: shard["sha256"] for shard in self.shards} | others
         for name in bar(files, desc=f"verifying {self.name} {self.split}", unit="file", disable=not progress):
             try:
@@ -219,3 +257,19 @@ class PackedDataset:
     @cached_property
     def _maps(self) -> list[np.ndarray]:
         return [np.asarray(np.load(self.folder / shard["file"], mmap_mode="r")) for shard in self.shards]
+
+
+def _whole_groups(order: np.ndarray, groups: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+    """Which places, in this order, are of the groups to hold out: of each class as many as have its share of `count`.
+
+    Every class keeps one group for training.
+    """
+    classes, chosen = np.unique(labels), []
+    for label in classes:
+        names, sizes = np.unique(groups[labels == label], return_counts=True)
+        size = dict(zip(names.tolist(), sizes.tolist(), strict=True))
+        met, taken = list(dict.fromkeys(groups[order[labels[order] == label]].tolist())), 0
+        while len(met) > 1 and taken < count / len(classes):
+            chosen.append(met.pop(0))
+            taken += size[chosen[-1]]
+    return np.isin(groups[order], chosen)

@@ -6,7 +6,7 @@ Each real folder is read once, whatever links lead to it, and what systems leave
 import hashlib
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,12 @@ from ..system.strict import InputError
 
 # Folders that a system or a disk station made, in lower case. So are those whose names start with a dot.
 LITTER = ("__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found", "__pycache__")
+LITTER_FILES = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r")  # likewise
+# How names of images end, in lower case, of the formats that images.FORMATS reads.
+ENDINGS = (
+    ".apng", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff",
+    ".webp",
+)  # fmt: skip
 # Names of splits, in any case. The first kind of test split that is there is taken.
 TRAIN, TESTS = ("train", "training"), (("test", "testing"), ("val", "valid", "validation"), ("eval", "evaluation"))
 
@@ -46,15 +52,19 @@ class Listing(NamedTuple):
 def tree(folder: Path, tests: Sequence[Sequence[str]] = TESTS) -> Listing:
     """Class names and splits of an ImageFolder tree. A class is a subfolder; its images may lie in folders below it.
 
-    Files count as images by their extension here, as in torchvision; packing judges them by their content.
+    Files count as images by their extension here, as in torchvision; packing judges them by their content. How many others
+    there are is noted.
 
     Args:
         tests: names of the test split, by kind.
 
     Raises:
-        InputError: a class or a split without images, a folder that cannot be read, or one that is two things at once.
+        InputError: a class or a split without images, a folder that cannot be read, one that is two things at once, or a link
+            in the place of a class or a split that leads nowhere.
     """
     train, test, notes = _split_folders(folder, tests)
+    for part in (train, test) if test else (train,):
+        _refuse_dead_links(part)
     names = _subfolders(train)
     if not names and (train / "index.json").is_file():
         raise InputError(f"{shown(train)} is a packed set, not a tree of images: name it as the data by its path alone")
@@ -66,7 +76,8 @@ def tree(folder: Path, tests: Sequence[Sequence[str]] = TESTS) -> Listing:
     parts = {"train": train} | ({"test": test} if test else {})
     folders = {split: [part / name for name in names if (part / name).is_dir()] for split, part in parts.items()}
     seen = _claimed([where for some in folders.values() for where in some])
-    splits = {split: _split(part, names, folders[split], seen) for split, part in parts.items()}
+    others = [entry.path for part in parts.values() for entry in _entries(part) if not _is_folder(entry)]
+    splits = {split: _split(part, names, folders[split], seen, others) for split, part in parts.items()}
     if absent := set(range(len(names))) - set(splits["train"].labels.tolist()):
         raise InputError(f"no images in {shown(train / names[min(absent)])}: fill that class or remove its folder")
     if test:
@@ -78,6 +89,7 @@ def tree(folder: Path, tests: Sequence[Sequence[str]] = TESTS) -> Listing:
             notes.append(f"no test images of {len(untested)} classes: {some}")
     elif train == folder:
         notes += _doubts(folder, names)
+    notes += _unread(others)
     if len(names) == 1:
         notes.append("there is one class only, so nothing to tell apart")
     return Listing(tuple(map(shown, names)), splits, tuple(notes))
@@ -85,8 +97,9 @@ def tree(folder: Path, tests: Sequence[Sequence[str]] = TESTS) -> Listing:
 
 def _split_folders(folder: Path, tests: Sequence[Sequence[str]]) -> tuple[Path, Path | None, list[str]]:
     """The folders of the training and the test split, and what lies beside them."""
-    names = _subfolders(folder)
     known = {name for kind in (TRAIN, *TESTS) for name in kind}
+    _refuse_dead_links(folder, known)
+    names = _subfolders(folder)
     full = [name for name in names if name.lower() in known and _subfolders(folder / name)]
     trains = [name for name in names if name.lower() in TRAIN]
     # A folder of trains may be a class, among buses and cars, and hold no folders.
@@ -102,6 +115,29 @@ def _split_folders(folder: Path, tests: Sequence[Sequence[str]]) -> tuple[Path, 
     unread = [f"{shown(name)}/" for name in names if name not in (*trains, *chosen)]
     notes = [f"not read: {', '.join(unread[:5])} beside {trains[0]}/"] if unread else []
     return folder / trains[0], folder / chosen[0] if chosen else None, notes
+
+
+def _refuse_dead_links(folder: Path, names: Collection[str] = ()) -> None:
+    """Raises InputError for a link without an image's ending that leads nowhere: a class or a split would be missing.
+
+    Args:
+        names: those that matter, in lower case; empty: all.
+    """
+    for entry in _entries(folder):
+        name = entry.name.lower()
+        if _leads_nowhere(entry.path) and not name.endswith(ENDINGS) and (not names or name in names):
+            raise InputError(f"{shown(entry.path)} is a link that leads nowhere: mend it, or remove it")
+
+
+def _unread(paths: Sequence[str]) -> list[str]:
+    """What lies in the folders of the classes or beside these and is no image by its name, in a line or two."""
+    notes, dead = [], set(filter(_leads_nowhere, paths))
+    for some, what in (([p for p in paths if p not in dead], "file"), (sorted(dead), "link that leads nowhere")):
+        if some:
+            first = shown("/".join(Path(some[0]).parts[-2:]))
+            kind = what if len(some) == 1 else what.replace("file", "files").replace("link that leads", "links that lead")
+            notes.append(f"not read: {len(some)} {kind}, such as {first}")
+    return notes
 
 
 def _doubts(folder: Path, names: Sequence[str]) -> list[str]:
@@ -127,33 +163,33 @@ def _claimed(classes: list[Path]) -> set[tuple[int, int]]:
     return seen
 
 
-def _split(part: Path, names: Sequence[str], folders: Sequence[Path], seen: set) -> Split:
-    found = [image_files(part / name, seen) if part / name in folders else [] for name in names]
-    labels = np.repeat(np.arange(len(names), dtype=np.int64), [len(files) for files in found])
-    return Split([path for files in found for path in files], labels)
+def _split(part: Path, names: Sequence[str], folders: Sequence[Path], seen: set, others: list[str]) -> Split:
+    by_class = [image_files(part / name, seen, others) if part / name in folders else [] for name in names]
+    labels = np.repeat(np.arange(len(names), dtype=np.int64), [len(files) for files in by_class])
+    return Split([path for files in by_class for path in files], labels)
 
 
-def image_files(folder: Path, seen: set[tuple[int, int]]) -> list[str]:
-    """Paths of the images below a folder, sorted. Folders in `seen` are left out; those that are met are added to it."""
-    from torchvision.datasets.folder import IMG_EXTENSIONS
-
-    found, waiting = [], [str(folder)]
+def image_files(folder: Path, seen: set[tuple[int, int]], others: list[str]) -> list[str]:
+    """Paths of the images below a folder, sorted. Folders in `seen` are left out; those that are met are added to it, and
+    files that are no images by their names to `others`."""
+    images: list[str] = []
+    waiting = [str(folder)]
     while waiting:
         for entry in _entries(waiting.pop()):
             if _is_folder(entry):
                 if (own := _identity(entry.path)) not in seen:
                     seen.add(own)
                     waiting.append(entry.path)
-            elif entry.name.lower().endswith(IMG_EXTENSIONS):
-                found.append(entry.path)
-    return sorted(found)
+            else:
+                (images if entry.name.lower().endswith(ENDINGS) else others).append(entry.path)
+    return sorted(images)
 
 
 def own_side(folder: Path) -> int | None:
     """The side that the first images of up to twenty classes share, where they are square and at most 64 pixels."""
     train, sizes = _split_folders(folder, TESTS)[0], set()
     for name in _subfolders(train)[:20]:
-        for path in filter(os.path.isfile, image_files(train / name, {_identity(train)})[:1]):  # a pipe would never end
+        for path in filter(os.path.isfile, image_files(train / name, {_identity(train)}, [])[:1]):  # a pipe would never end
             with suppress(Exception), Image.open(path) as image:  # packing reports what is broken
                 sizes.add(image.size)
     (width, height), *others = sizes or [(0, 1)]
@@ -181,8 +217,11 @@ def shown(path: Path | str) -> str:
 
 def _entries(folder: Path | str) -> list[os.DirEntry]:
     try:
-        with os.scandir(folder) as found:
-            return sorted((e for e in found if not e.name.startswith(".") and e.name.lower() not in LITTER), key=lambda e: e.name)
+        with os.scandir(folder) as entries:
+            litter = (*LITTER, *LITTER_FILES)
+            return sorted(
+                (e for e in entries if not e.name.startswith(".") and e.name.lower() not in litter), key=lambda e: e.name
+            )
     except OSError as error:
         reason = f"{error.strerror}. Let it be read, or move it out of the tree"
         raise InputError(f"cannot read the folder {shown(folder)}: {reason}") from error
@@ -197,6 +236,10 @@ def _is_folder(entry: os.DirEntry) -> bool:
         return entry.is_dir()
     except OSError:  # a link that leads to itself
         return False
+
+
+def _leads_nowhere(path: str) -> bool:
+    return os.path.islink(path) and not os.path.exists(path)
 
 
 def _identity(folder: Path | str) -> tuple[int, int]:

@@ -5,6 +5,7 @@ a lock keeps them from doing a shard twice, and what a process that died has lef
 """
 
 import hashlib
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,7 +50,7 @@ def pack(
     if source.origin and dest.resolve().is_relative_to(source.origin):
         raise InputError(f"{shown(dest)} lies in the folder that is packed, as if it were a class: name a folder outside it")
     listing = source.read()
-    facts = {"name": source.name, "listing": state(listing, source.origin) if source.origin else None}
+    facts = {"name": source.name, "listing": state(listing, source.compared) if source.compared else None}
     listing = listing._replace(splits=sources.hold_out(listing.splits, holdout))
     try:
         (dest / PARTS).mkdir(parents=True, exist_ok=True)
@@ -61,7 +62,7 @@ def pack(
         with bar(total=total, desc=f"packing {source.name}", unit="img", disable=not progress) as seen:
             for count in each(write_shard, todo, workers):
                 seen.update(count)
-        if absent := sum(part.known() is None for part in plan):
+        if absent := sum(part.current() is None for part in plan):
             return f"{len(plan) - absent} of {len(plan)} shards are in {shown(dest)}; the index comes with the last"
         with one_at_a_time(dest / PARTS / "index.lock"):
             return _write_index(facts, listing, plan, allow_broken)
@@ -124,11 +125,11 @@ def _write_index(facts: dict, listing: Listing, plan: list[Shard], allow_broken:
     arrays |= {f"groups-{split}.npy": part.groups for split, part in listing.splits.items() if part.groups is not None}
     tidy(*(dest / name for name in (*arrays, "index.json", "broken.txt", "in_both.txt")))
     for file_name, array in arrays.items():
-        with whole(dest / file_name) as partial, open(partial, "wb") as file:
-            np.save(file, array)
+        np.save(content := io.BytesIO(), array)  # straight to a disk that is full, it would not say that it is
+        _write(dest / file_name, content.getvalue())
     index = {"format": FORMAT, "size": size, "classes": classes, "splits": splits, "broken": len(broken), "in_both": len(twice)}
     index["colour_covariance"] = _covariance(image_sum.sum((0, 1)).tolist(), products.tolist(), images["train"] * size * size)
-    index["files"] = {file_name: sha256_of(dest / file_name) for file_name in arrays}
+    index["files"] = {file_name: sha256_of(dest / file_name) for file_name in (*arrays, "broken.txt", "in_both.txt")}
     index |= facts
     _write(dest / "index.json", json.dumps(index | {"sha256": index_checksum(index)}, indent=1).encode())
     said = [f"{planned - len(broken)} images of {size}x{size} are in {shown(dest)}; {len(broken)} broken ones were left out"]

@@ -3,8 +3,7 @@
 import errno
 import hashlib
 import io
-import zipfile
-import zlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +20,8 @@ from .folders import shown
 FORMAT = 1  # of the two files
 SCALING = 2  # how images get their size; to be raised where the same source would give other pixels
 PARTS = ".parts"  # folder of what is known of each finished shard, until the index sums it up
+# What is known of one. `files` came last: what was packed before says nothing of its files, and is packed again.
+FACTS = {"key", "sha256", "labels", "broken", "of", "kept", "contents", "files", "image_sum", "products"}
 
 
 @dataclass(frozen=True)
@@ -52,22 +53,41 @@ class Shard:
     def known(self) -> dict | None:
         """The facts; None where they or the pixels are not there, or damaged as far as the header and the length tell.
 
-        Raises InputError for a shard of something else.
+        Raises InputError for a shard of something else, OSError where the facts cannot be read at present.
         """
         try:
             with np.load(self.facts) as file:
                 facts = dict(file)
             key = str(facts["key"])
-        except (FileNotFoundError, EOFError, KeyError, ValueError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+        except OSError as error:
+            if error.errno in (None, errno.ENOENT, errno.EINVAL):  # EINVAL: a damaged file named a place that no file has
+                return None
+            raise
+        except Exception:  # a damaged file can make its reader raise anything
             return None
         if key != self.key() or facts.get("of", self.pixels.name) != self.pixels.name:
             hint = "Remove it or name another folder"
             raise InputError(f"{shown(self.dest)} holds shards of other images, another size or holdout. {hint}")
-        return facts if is_whole(self.pixels, len(facts["labels"]), self.size) else None
+        there = facts.keys() >= FACTS and is_whole(self.pixels, len(facts["labels"]), self.size)
+        return facts if there else None
+
+    def current(self) -> dict | None:
+        """The facts that are known, where the files are still those that were packed: of the same size and time, or, as copies
+        are, of the same size and content."""
+        if (facts := self.known()) is None:
+            return None
+        then, now = facts["files"], states(self.images)
+        if then.shape != now.shape or (then[:, 0] != now[:, 0]).any():
+            return None
+        contents = dict(zip(facts["kept"].tolist(), facts["contents"].tolist(), strict=False))  # pixels have none
+        for place in np.flatnonzero(then[:, 1] != now[:, 1]).tolist():
+            if place in contents and _content(str(self.images[place])) != contents[place]:
+                return None
+        return facts
 
     def is_done(self) -> bool:
         """Not where images were broken: they may be mended by now."""
-        facts = self.known()
+        facts = self.current()
         return facts is not None and not len(facts["broken"])
 
 
@@ -81,7 +101,7 @@ def write_shard(shard: Shard) -> int:
 
 
 def _fill(shard: Shard) -> None:
-    kept, broken, contents = [], [], []
+    kept, broken, contents, files = [], [], [], states(shard.images)  # before they are read: a later change is seen
     image_sum, products = np.zeros((shard.size, shard.size, 3), np.uint64), np.zeros((3, 3))
     header = header_of(len(shard.labels), shard.size)
     digest = hashlib.sha256(header)  # of the file as it is written: reading it again would take as long
@@ -107,7 +127,7 @@ def _fill(shard: Shard) -> None:
     checksum = sha256_of(shard.pixels) if broken else digest.hexdigest()
     facts: dict[str, Any] = {"key": shard.key(), "sha256": checksum, "labels": shard.labels[kept]}
     facts |= {"broken": np.array(broken, dtype=str), "of": shard.pixels.name}
-    facts |= {"kept": np.array(kept, np.int64), "contents": np.array(contents, np.uint64)}
+    facts |= {"kept": np.array(kept, np.int64), "contents": np.array(contents, np.uint64), "files": files}
     with whole(shard.facts) as partial, open(partial, "wb") as file:
         np.savez(file, **facts, image_sum=image_sum, products=products.astype(np.int64))
 
@@ -120,10 +140,23 @@ def _pixels_or_reason(image: str | np.ndarray, size: int) -> np.ndarray | str:
     return prepared_or_reason(image, size)
 
 
+def states(images: Sequence[str] | np.ndarray) -> np.ndarray:
+    """int64 (N, 2): size in bytes and time of change in nanoseconds of each file, -1 where there is none; of pixels (0, 2)."""
+    found = []
+    for path in images if not isinstance(images, np.ndarray) else ():
+        try:
+            facts = os.stat(path)
+            found.append((facts.st_size, facts.st_mtime_ns))
+        except OSError:  # reported as broken
+            found.append((-1, -1))
+    return np.array(found, np.int64).reshape(-1, 2)
+
+
 def _content(path: str) -> int:
-    """64 bits of a checksum of a file's content, which tell whether two images are the same file."""
-    with open(path, "rb") as file:
+    """64 bits of a checksum of a file's content, which tell whether two images are the same file; -1 where it is unreadable."""
+    with suppress(OSError), open(path, "rb") as file:
         return int.from_bytes(hashlib.file_digest(file, "sha256").digest()[:8], "little")
+    return -1
 
 
 def _products(pixels: np.ndarray) -> np.ndarray:

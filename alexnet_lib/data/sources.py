@@ -1,4 +1,7 @@
-"""Where images come from: photos10, cifar10, imagenette, imagenet, folder:PATH. Found, or fetched and verified."""
+"""The sources of images by name: photos10, cifar10, imagenette, imagenet, folder:PATH.
+
+What can be fetched is fetched on first use, and its checksum verified before it is opened.
+"""
 
 import hashlib
 import os
@@ -31,6 +34,7 @@ class Source:
         read: fetches it where that is needed, and lists it.
         origin: the folder that tells it from others of its name; "" where the name says all.
         edition: raised where the same source gives another set than before.
+        compared: the folder whose images are compared with those of the pack at each opening; "" where nothing is.
     """
 
     name: str
@@ -38,6 +42,7 @@ class Source:
     read: Callable[[], Listing]
     origin: str = ""
     edition: int = 1
+    compared: str = ""
 
 
 def data_root(root: Path | str | None = None) -> Path:
@@ -63,7 +68,8 @@ def find(data: str, root: Path | str | None = None) -> Source:
         return Source("cifar10", 32, partial(cifar10, root / "cifar10"))
     if data in IMAGENETTES:
         name = f"imagenette-{IMAGENETTES[data].removesuffix('px')}"
-        return Source(name, None, partial(imagenette, IMAGENETTES[data], root / name))
+        unpacked = root / name / name.replace("nette", "nette2").removesuffix("-full")  # as its archive has it
+        return Source(name, None, partial(imagenette, IMAGENETTES[data], root / name), compared=str(unpacked))
     if data == "imagenet":
         return Source("imagenet", None, partial(imagenet, root / "imagenet"))
     folder = path_of(data.removeprefix("folder:")).resolve()
@@ -71,7 +77,7 @@ def find(data: str, root: Path | str | None = None) -> Source:
         if not data.startswith("folder:") and os.sep not in data:
             one_of("data set", data, (*NAMES, "folder:PATH"))
         raise InputError(f"no folder {shown(folder)}: name one with a subfolder a class, or with train/ and test/ of these")
-    return Source(shown(folder.name)[:50], own_side(folder), partial(tree, folder), str(folder))
+    return Source(shown(folder.name)[:50], own_side(folder), partial(tree, folder), str(folder), compared=str(folder))
 
 
 def hold_out(splits: dict[str, Split], share: float) -> dict[str, Split]:
@@ -119,6 +125,11 @@ def imagenette(variant: str, folder: Path) -> Listing:
     if not archive.with_suffix("").is_dir():
         unpack(fetch(url, archive, md5), folder)
     found = tree(archive.with_suffix(""), TESTS[1:])
+    if strange := [name for name in found.classes if name not in Imagenette._WNID_TO_CLASS]:
+        where = archive.with_suffix("")
+        raise InputError(
+            f"{shown(where)} has a class {strange[0]}, which is none of Imagenette's: remove it, or name folder:{where}"
+        )
     return found._replace(classes=tuple(Imagenette._WNID_TO_CLASS[wnid][0] for wnid in found.classes))
 
 

@@ -78,7 +78,7 @@ class Claim:
 def ledger(path: Path = LEDGER) -> dict[str, Claim]:
     """All claims by id. Raises InputError for an entry that is not of the ledger's form."""
     try:
-        return {entry["id"]: _claim(entry) for entry in json.loads(path.read_text())}
+        return {entry["id"]: _claim(entry) for entry in json.loads(path.read_text(encoding="utf-8"))}
     except KeyError:
         raise InputError(f"{path.name}: a claim has no id") from None
 

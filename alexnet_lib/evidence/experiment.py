@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from .. import introspection
 from ..batches import split_holdout
 from ..config import InputError, ModelConfig, TrainConfig, preset
 from ..data.dataset import open_dataset
@@ -20,7 +19,7 @@ from ..system.processes import pick_device, rank_and_world, run_in_processes
 from ..system.strict import merge, one_of
 from ..training import Result, fit
 from . import records
-from .kernels import save_kernels
+from .kernels import save_kernels, selectivity_by_tower
 from .metrics import final_metrics, learned_metrics, scaled_metrics
 from .plans import of_another_kind, plans, seeds_of
 
@@ -73,7 +72,7 @@ def run(
         metrics=metrics,
         device=next(net.parameters()).device,
     )
-    record["colour_selectivity"] = introspection.selectivity_by_tower(net)
+    record["colour_selectivity"] = selectivity_by_tower(net)
     path = run_dir / "record.json"
     if first:
         if net.config.conv1.size < net.config.image_size:  # else it is a hidden layer by another name, and as large
@@ -118,6 +117,9 @@ def open_sets(train: TrainConfig, model: ModelConfig) -> dict:
         hint = f"pack {whole.name} again with --size {size}, or set model.image_size"
         print(f"note: the network sees crops of {model.image_size} pixels of images of {whole.size}: {hint}", file=sys.stderr)
     train_set, valid_set = split_holdout(whole, train)
+    if rank_and_world()[0] == 0 and (lost := whole.lost(train_set.labels)):
+        what = f"of {len(lost)} classes, such as {lost[0]}, no image is among the {len(train_set)} to train on"
+        print(f"note: {what}: raise train.limit", file=sys.stderr)
     test_set = open_dataset(train.data, "test", size=size) if whole.has_split("test") else None
     return {"train": train_set, "valid": valid_set, "test": test_set}
 

@@ -1,15 +1,22 @@
-"""The first layer's kernels of a run, kept beside its record: figure 3 can be drawn without a checkpoint."""
+"""The first layer's kernels of a run, kept beside its record: figure 3 can be drawn without a checkpoint. And their colour
+selectivity, which the record itself keeps."""
 
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ..config import InputError
-from ..introspection import kernels
+from ..introspection import colour_selectivity, kernels
 from ..model import AlexNet
 from ..system.files import advice, whole
+
+
+def selectivity_by_tower(model: AlexNet) -> list[list[float]]:
+    """The colour selectivity of each first-layer kernel, to four decimals, tower by tower: what a record keeps."""
+    parts = colour_selectivity(kernels(model)).chunk(model.config.towers)
+    return [[round(value, 4) for value in part.tolist()] for part in parts]
 
 
 def save_kernels(model: AlexNet, path: Path) -> Path:
@@ -17,12 +24,12 @@ def save_kernels(model: AlexNet, path: Path) -> Path:
 
     Raises InputError where the file cannot be written.
     """
+    content = save({"conv1": kernels(model).half().contiguous()}, metadata={"towers": str(model.config.towers)})
     try:
         with whole(path) as partial:
-            save_file({"conv1": kernels(model).half().contiguous()}, partial, metadata={"towers": str(model.config.towers)})
-    except (OSError, SafetensorError) as error:
-        reason = advice(error) if isinstance(error, OSError) else error
-        raise InputError(f"cannot write the kernels {path}: {reason}") from error
+            partial.write_bytes(content)
+    except OSError as error:
+        raise InputError(f"cannot write the kernels {path}: {advice(error)}") from error
     return path
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import introspection
-from ..augment import centre_view, cut
+from ..augment import cut
 from ..evaluation import error_rates, evaluate, images_of, predict_by_views
 from ..model import AlexNet
 from ..training import Result
@@ -91,10 +91,9 @@ def layer_features(net: AlexNet, dataset, batch_size: int = 500) -> dict[str, np
     """Float32 (N, units) by layer for the centre view: "maps" below the hidden layers, "hidden1" the first of them where
     there are several, "features" the last one."""
     net.eval()
-    device, config, parts = next(net.parameters()).device, net.config, []
-    mean_image = torch.from_numpy(dataset.mean_image).to(device)
-    for images in images_of(dataset, device, batch_size):
-        x = net.features(centre_view(images, mean_image, config.image_size, config.pixel_std)[0]).flatten(1)  # (n, units)
+    parts = []
+    for views in introspection.centre_views(net, dataset, batch_size):
+        x = net.features(views).flatten(1)  # (n, units)
         layers = [x]
         for module in net.classifier[:-1]:
             x = module(x)
@@ -111,7 +110,7 @@ def _guesses(
     net: AlexNet, dataset, shift: tuple[int, int] = (0, 0), gains: tuple[float, ...] = (1.0, 1.0, 1.0), batch_size: int = 500
 ) -> Tensor:
     """Probabilities (N, classes) for the central crop moved by `shift` pixels, of images whose channels are multiplied."""
-    device, size, found = next(net.parameters()).device, net.config.image_size, []
+    device, size, parts = next(net.parameters()).device, net.config.image_size, []
     mean_image = torch.from_numpy(dataset.mean_image).to(device)
     net.eval()
     for images in images_of(dataset, device, batch_size):
@@ -119,8 +118,8 @@ def _guesses(
             images = (images * torch.tensor(gains, device=device)).round().clamp(0, 255).to(torch.uint8)
         y, x = ((side - size) // 2 + by for side, by in zip(images.shape[1:3], shift, strict=True))
         top, left, mirrored = (torch.full((len(images),), value, device=device) for value in (y, x, False))
-        found.append(net(cut(images, mean_image, size, top, left, mirrored, net.config.pixel_std)).softmax(1).cpu())
-    return torch.cat(found)
+        parts.append(net(cut(images, mean_image, size, top, left, mirrored, net.config.pixel_std)).softmax(1).cpu())
+    return torch.cat(parts)
 
 
 def scaled_metrics(net: AlexNet, test_set, rate: float = 0.5) -> dict[str, float]:
@@ -131,6 +130,7 @@ def scaled_metrics(net: AlexNet, test_set, rate: float = 0.5) -> dict[str, float
     return {"scaled_centre_top1_error": evaluate(scaled.to(next(net.parameters()).device), test_set, "centre")["top1_error"]}
 
 
-def spread(count: int, most: int) -> np.ndarray:
-    """At most `most` of `count` places, evenly spaced."""
-    return np.arange(0, count, max(1, -(-count // most)))
+def spread(count: int, most: int, offset: int = 0) -> np.ndarray:
+    """At most `most` of `count` places, evenly spaced; all moved by `offset`, or by as much as there is room for."""
+    places = np.arange(0, count, max(1, -(-count // most)))
+    return places + min(offset, count - 1 - places[-1]) if len(places) else places

@@ -4,12 +4,13 @@ import json
 import os
 from pathlib import Path
 
+from ..system.strict import InputError, path_of
 from . import records
 
 
 def plans_path() -> Path:
     """The file that `plans` reads."""
-    return Path(os.environ.get("ALEXNET_EXPERIMENTS") or Path(__file__).with_name("experiments.json"))
+    return path_of(os.environ.get("ALEXNET_EXPERIMENTS") or Path(__file__).with_name("experiments.json"))
 
 
 def plans() -> dict[str, dict]:
@@ -19,8 +20,33 @@ def plans() -> dict[str, dict]:
     each arm the fields that it alone changes, and perhaps seeds of its own. `selection` marks one that chooses among
     settings on held-out images: its runs never see the test split. `baseline` names the arm that others are compared
     with, which is measured first.
+
+    Raises InputError where the file cannot be read or is not of this form.
     """
-    return json.loads(plans_path().read_text())
+    path = plans_path()
+    try:
+        every = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(every, dict):
+            raise ValueError("it is no object")
+        for name, plan in every.items():
+            _check(name, plan)
+    except OSError as error:
+        raise InputError(f"cannot read the experiments in {path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is no file of experiments: {error}") from error
+    return every
+
+
+def _check(name: str, plan) -> None:
+    """Raises ValueError for a plan that lacks what all have."""
+    arms = plan.get("arms") if isinstance(plan, dict) else None
+    if not isinstance(arms, dict) or not arms or not all(isinstance(arm, dict) for arm in arms.values()):
+        raise ValueError(f"{name} needs arms, each with its name and what it changes")
+    if not isinstance(plan.get("preset"), str):
+        raise ValueError(f"{name} needs a preset")
+    for some in [plan.get("seeds"), *(arm["seeds"] for arm in arms.values() if "seeds" in arm)]:
+        if not isinstance(some, list) or not all(type(seed) is int for seed in some):
+            raise ValueError(f"{name} needs seeds, whole numbers")
 
 
 def of_another_kind(experiment: str, device: str) -> str:

@@ -2,7 +2,9 @@
 
 import base64
 import hashlib
+import io
 import json
+import math
 import os
 import platform
 import re
@@ -36,7 +38,7 @@ def run_dir(experiment: str, name: str, train: TrainConfig, usual: str) -> Path:
     data = train.data.removeprefix("folder:")
     if data != train.data or os.sep in data or path_of(data).is_dir():  # two folders may have one name
         folder = path_of(data).resolve()
-        data = f"{folder.name}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:6]}"
+        data = f"{folder.name[:50]}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:6]}"
     between = "" if train.data == usual else "-" + re.sub(r"[^\w.-]", "_", data)
     return runs_root() / experiment / f"{name}{between}-seed{train.seed}"
 
@@ -68,9 +70,9 @@ def device_kind(device: str) -> str:
     return "cpu" if device == "cpu" else "GPU"
 
 
-def device_kinds(found: Iterable[dict]) -> set[str]:
+def device_kinds(records: Iterable[dict]) -> set[str]:
     """The kinds of device that the runs of these records took place on."""
-    return {device_kind(r["environment"]["device"]) for r in found if "environment" in r}
+    return {device_kind(r["environment"]["device"]) for r in records if "environment" in r}
 
 
 def commit() -> str:
@@ -82,16 +84,16 @@ def commit() -> str:
         return done.stdout.strip() if done.returncode == 0 else ""
 
     try:
-        found = git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+        head = git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
     except OSError:  # no git on this machine
-        found = ""
-    return found or os.environ.get("ALEXNET_COMMIT") or "unknown"
+        head = ""
+    return head or os.environ.get("ALEXNET_COMMIT") or "unknown"
 
 
 def processor() -> str:
     """The processor's name."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:
@@ -148,7 +150,7 @@ def write(record: dict, path: Path) -> Path:
     text = json.dumps(record | {"checksum": checksum(record)}, indent=1, allow_nan=False) + "\n"
     try:
         with whole(path) as partial:
-            partial.write_text(text)
+            partial.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"cannot write the record {path}: {advice(error)}") from error
     return path
@@ -172,10 +174,11 @@ def probabilities_path(record_path: Path) -> Path:
 
 def save_probabilities(probabilities: Tensor, record_path: Path) -> Path:
     """Writes float16 (N, classes) beside a record. Raises InputError where that fails."""
-    path = probabilities_path(record_path)
+    path, content = probabilities_path(record_path), io.BytesIO()
+    np.save(content, probabilities.numpy())  # straight to a disk that is full, it would not say that it is
     try:
-        with whole(path) as partial, open(partial, "wb") as file:
-            np.save(file, probabilities.numpy())
+        with whole(path) as partial:
+            partial.write_bytes(content.getvalue())
     except OSError as error:
         raise InputError(f"cannot write {path}: {advice(error)}") from error
     return path
@@ -204,10 +207,25 @@ def ranks(record: dict) -> np.ndarray:
 
 
 def publish(record: dict, written: Path) -> Path:
-    """Copies a record, and the kernels beside the file it was `written` to, to results/. Returns the record's new path."""
-    path = write(record, results_path(record))
+    """Copies the kernels beside the file that a record was `written` to, and then the record, to results/: a record that is
+    there has its kernels. Returns its new path. Raises InputError where that fails."""
+    path = results_path(record)
     if (kernels := kernels_path(written)).exists():
-        shutil.copyfile(kernels, kernels_path(path))
+        try:
+            with whole(kernels_path(path)) as partial:
+                shutil.copyfile(kernels, partial)
+        except OSError as error:
+            raise InputError(f"cannot write {kernels_path(path)}: {advice(error)}") from error
+    return write(record, path)
+
+
+def keep(record: dict, published: bool) -> Path:
+    """Writes a record to results/, or where it is not to be published to runs/, and prints where. Returns its path.
+
+    For what is measured in one go; `publish` is for runs, which have more than a record.
+    """
+    path = write(record, results_path(record, None if published else runs_root()))
+    print(f"record: {path}")
     return path
 
 
@@ -219,7 +237,7 @@ def results_path(record: dict, root: Path | None = None) -> Path:
 def read(path: Path) -> dict:
     """A record by its path. Raises InputError where it is missing, not a record, or not what was written."""
     try:
-        record = json.loads(Path(path).read_text(), parse_constant=_not_finite)
+        record = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_not_finite, parse_float=_finite)
     except FileNotFoundError:
         raise InputError(f"no record at {path}") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -229,13 +247,20 @@ def read(path: Path) -> dict:
         raise InputError(f"{path} is not a record: {missing}")
     if not isinstance(record["metrics"], dict):
         raise InputError(f"{path} is not a record: its metrics have no names")
-    if record.get("checksum", checksum(record)) != checksum(record):
-        raise InputError(f"{path} was altered or damaged: its checksum does not match. Take it from version control again")
+    if record.get("checksum") != checksum(record):
+        what = "its checksum does not match" if "checksum" in record else "it has no checksum"
+        raise InputError(f"{path} was altered or damaged: {what}. Take it from version control again")
     return record
 
 
 def _not_finite(word: str) -> None:
     raise ValueError(f"{word} is no number of JSON")
+
+
+def _finite(word: str) -> float:
+    if not math.isfinite(number := float(word)):
+        raise ValueError(f"{word} is no finite number")
+    return number
 
 
 def read_experiment(experiment: str) -> list[dict]:

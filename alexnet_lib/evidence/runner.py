@@ -22,7 +22,7 @@ from tabulate import tabulate
 
 from ..config import InputError, one_of
 from ..system.progress import bar
-from ..system.stopping import stop_requests
+from ..system.stopping import WATCHES, stop_requests
 from ..system.workers import cores
 from . import records
 from .plans import of_another_kind, plans, seeds_of
@@ -122,7 +122,7 @@ def run_all(
                 running[task] = _start(task, data, device)
             time.sleep(PAUSE)
             for task in [task for task, process in running.items() if process.poll() is not None]:
-                del running[task]
+                _let_go(running.pop(task))
                 word = "recorded" if task.record.exists() else "failed"
                 ended[word] += 1
                 shown.update()
@@ -135,6 +135,7 @@ def run_all(
                 process.send_signal(signal.SIGTERM)  # under nohup Ctrl-C would not be heard
         for process in running.values():
             process.wait()
+            _let_go(process)
     if stop.is_set():
         raise KeyboardInterrupt
     return ended
@@ -157,15 +158,21 @@ def _has_gpu() -> bool:
 
 
 def _start(task: Task, data: str, device: str | None) -> subprocess.Popen:
-    """The run as a process of one thread that no Ctrl-C of the terminal reaches: it is asked to stop in its turn."""
-    env = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), "OMP_WAIT_POLICY": "PASSIVE"}
+    """The run as a process of one thread that no Ctrl-C of the terminal reaches: it is asked to stop in its turn, and stops by
+    itself where this process is killed."""
+    env = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), "OMP_WAIT_POLICY": "PASSIVE", WATCHES: "1"}
     try:
         task.folder.mkdir(parents=True, exist_ok=True)
-        with open(task.folder / "log.txt", "a") as log:
+        with open(task.folder / "log.txt", "ab") as log:
             command = [sys.executable, "-m", "alexnet_lib", *task.words(data, device)]
-            return subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            return subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
     except OSError as error:
         raise InputError(f"cannot start {task.experiment}/{task.arm}: {error}") from error
+
+
+def _let_go(process: subprocess.Popen) -> None:
+    if process.stdin:
+        process.stdin.close()
 
 
 def _last_line(task: Task) -> str:
@@ -173,5 +180,5 @@ def _last_line(task: Task) -> str:
 
 
 def _lines(task: Task) -> Iterator[str]:
-    text = (task.folder / "log.txt").read_text(errors="replace").replace("\r", "\n")
+    text = (task.folder / "log.txt").read_text(encoding="locale", errors="replace").replace("\r", "\n")
     return (line.strip() for line in reversed(text.splitlines()) if line.strip())

@@ -132,7 +132,7 @@ def towers_differ(values: Sequence[Sequence[float]], resamples: int = 9999) -> f
         return np.abs(np.mean(first, axis=axis) - np.mean(second, axis=axis))
 
     first, second = (np.asarray(v, dtype=float) for v in values)
-    found = permutation_test(
+    test = permutation_test(
         (first, second), gap, n_resamples=resamples, alternative="greater", vectorized=True, rng=np.random.default_rng(0)
     )
-    return float(found.pvalue)
+    return float(test.pvalue)

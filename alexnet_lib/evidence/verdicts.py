@@ -78,7 +78,7 @@ def time_to(record: dict, error: float, of: str = "train_error") -> float:
     return math.inf
 
 
-def judge(claim: Claim, found: Sequence[dict] | None = None, planned: int | None = None) -> Verdict:
+def judge(claim: Claim, measured: Sequence[dict] | None = None, planned: int | None = None) -> Verdict:
     """The verdict on a claim from records: those given, else its experiment's in results/.
 
     Before all planned runs are there the word is "not measured yet", whatever the first ones say: who may stop when
@@ -93,10 +93,12 @@ def judge(claim: Claim, found: Sequence[dict] | None = None, planned: int | None
     if rule["kind"] == "needs":
         return Verdict(NEEDS_IMAGENET if rule["what"] == "ImageNet" else NEEDS_HARDWARE)
     if rule["kind"] == "every_run":
-        return _judge_every_run(claim, found)
-    if found is None:
-        found = records.read_experiment(claim.experiment)
-    runs = [[r for r in found if r["arm"] == name and _value(rule, r) is not None] for name in (claim.arm, claim.control) if name]
+        return _judge_every_run(claim, measured)
+    if measured is None:
+        measured = records.read_experiment(claim.experiment)
+    runs = [
+        [r for r in measured if r["arm"] == name and _value(rule, r) is not None] for name in (claim.arm, claim.control) if name
+    ]
     plan = [planned] * len(runs) if planned else _planned(claim)
     missing, fewer, asked = max((p - len(side), -len(side), p) for side, p in zip(runs, plan, strict=True))
     used = [r for side in runs for r in side]
@@ -131,7 +133,7 @@ def _not_comparable(used: Sequence[dict]) -> str:
         sums = {r["data"][role]["checksum"] for r in used if role in r.get("data", {})}
         if len(sums) > 1:
             names = sorted({r["data"][role]["name"] for r in used if role in r.get("data", {})})
-            return Said("the runs have different " + role + " images ({names})", names=", ".join(names))
+            return Said("the runs have different " + role + " images ({names})", names=_in_a_row(names[:-1], names[-1]))
     mixed = len(records.device_kinds(used)) > 1
     return Said("the runs come from different kinds of device (GPU and cpu)") if mixed else ""
 
@@ -218,22 +220,22 @@ def _judge_speedup(claim: Claim, sides: list[list[float]], runs: list[list[dict]
     return Verdict(word, value, effects=effects, interval=interval, p=estimate.p, more=more, reason=never, **facts)
 
 
-def _judge_every_run(claim: Claim, found: Sequence[dict] | None) -> Verdict:
+def _judge_every_run(claim: Claim, measured: Sequence[dict] | None) -> Verdict:
     """A statement about every run: each run of two towers is tested by itself, by dealing its kernels out at random."""
     rule, wanted = claim.rule, claim.rule["runs"]
-    if found is None:
-        found = [r for name in wanted for r in records.read_experiment(name)]
-    found = [r for r in found if r["experiment"] in wanted and r["arm"] in (wanted[r["experiment"]] or [r["arm"]])]
-    found = [r for r in found if len(r.get("colour_selectivity", ())) == 2]
-    count, runs = sum(statistics.towers_differ(r["colour_selectivity"]) < rule["p"] for r in found), len(found)
-    facts: dict[str, Any] = {"seeds": runs, "planned": EVERY_RUN, "source": _source(found)}
+    if measured is None:
+        measured = [r for name in wanted for r in records.read_experiment(name)]
+    asked = [r for r in measured if r["experiment"] in wanted and r["arm"] in (wanted[r["experiment"]] or [r["arm"]])]
+    pairs = [r for r in asked if len(r.get("colour_selectivity", ())) == 2]
+    count, runs = sum(statistics.towers_differ(r["colour_selectivity"]) < rule["p"] for r in pairs), len(pairs)
+    facts: dict[str, Any] = {"seeds": runs, "planned": EVERY_RUN, "source": _source(pairs)}
     if runs < 2:
         return Verdict(NOT_YET, **facts)
     low, high = statistics.share(count, runs)
     word = CONTRADICTED if high < 0.5 else UNDECIDED
     if low > 0.5:
         word = REPRODUCED if count == runs else SAME_DIRECTION
-    gaps = tuple(float(abs(np.mean(a) - np.mean(b))) for a, b in (r["colour_selectivity"] for r in found))
+    gaps = tuple(float(abs(np.mean(a) - np.mean(b))) for a, b in (r["colour_selectivity"] for r in pairs))
     value = Said("{count} of {runs}", count=count, runs=runs)
     word, value = (word, value) if runs >= EVERY_RUN else (NOT_YET, Said("so far {value}", value=value))
     return Verdict(word, value, effects=gaps, interval=(count / runs, low, high), **facts)
@@ -246,15 +248,22 @@ def _judge_count(rule: dict) -> Verdict:
     return Verdict(REPRODUCED if right else CONTRADICTED, value)
 
 
-def _source(found: Sequence[dict]) -> str:
+def _source(used: Sequence[dict]) -> str:
     """Data set, hardware and time of the records that a verdict rests on."""
-    if not found:
+    if not used:
         return ""
-    data = sorted({part["name"] for r in found for part in r["data"].values()}) if all("data" in r for r in found) else []
-    places = sorted({r["environment"]["device"] for r in found if "environment" in r})
-    minutes = sum(r.get("training_seconds", 0) for r in found) / 60
+    data = sorted({part["name"] for r in used for part in r["data"].values()}) if all("data" in r for r in used) else []
+    places = sorted({r["environment"]["device"] for r in used if "environment" in r})
+    minutes = sum(r.get("training_seconds", 0) for r in used) / 60
     time = Said("{hours:.1f} h", hours=minutes / 60) if minutes >= 60 else Said("{minutes:.0f} min", minutes=minutes)
-    return Said("{where}{time} of training", where="".join(f"{name}, " for name in (*data, *places)), time=time)
+    return _in_a_row([*data, *places], Said("{time} of training", time=time))
+
+
+def _in_a_row(names: Sequence[str], last: str) -> str:
+    """Names and a last one, with the comma of the language that says them."""
+    for name in reversed(names):
+        last = Said("{name}, {rest}", name=name, rest=last)
+    return last
 
 
 def verdicts() -> dict[str, Verdict]:

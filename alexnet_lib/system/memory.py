@@ -12,7 +12,7 @@ import torch
 from .strict import InputError
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # numbers of the settings in glibc's malloc.h
-EXHAUSTED = re.compile("can't allocate memory|out of memory|ALLOC_FAILED")  # torch has one error type on GPUs alone
+EXHAUSTED = re.compile("allocate memory|out of memory|ALLOC_FAILED")  # torch has one error type on GPUs alone
 
 
 def keep_pages() -> bool:
@@ -33,7 +33,7 @@ def keep_pages() -> bool:
     return all([mallopt(setting, value) == 1 for setting, value in wanted.items()])
 
 
-def exhausted(error: MemoryError | RuntimeError) -> bool:
+def exhausted(error: Exception) -> bool:
     """Whether an error says that memory has run out, of the machine or of a GPU."""
     return isinstance(error, MemoryError) or bool(EXHAUSTED.search(str(error)))
 

@@ -183,5 +183,5 @@ def _explained(error, folder: Path) -> Exception:
     output = folder / f"output-{rank}"
     if failure.exitcode == UNGUARDED or (failure.exitcode > 0 and not output.exists()):  # or it failed while it read the script
         return InputError('each new process reads the script that started it: put the call under if __name__ == "__main__":')
-    said = output.read_text(errors="replace").strip().splitlines()[-5:] if output.exists() else []
+    said = output.read_text(encoding="locale", errors="replace").strip().splitlines()[-5:] if output.exists() else []
     return RuntimeError("\n".join([f"process {rank} failed (exit code {failure.exitcode})" + (":" if said else ""), *said]))

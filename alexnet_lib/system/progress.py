@@ -119,7 +119,7 @@ def following(file: Path) -> Iterator[None]:
     file.touch()
 
     def follow() -> None:
-        with open(file, errors="replace") as stream:  # a bar's "\r" reads as an end of line, too
+        with open(file, encoding="locale", errors="replace") as stream:  # a bar's "\r" reads as an end of line, too
             while not done.wait(0.3):
                 lines = [line for line in stream.read().splitlines() if line.strip()]
                 if lines:

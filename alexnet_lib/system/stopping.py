@@ -4,11 +4,13 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has two
 STOPPED = "stopped. The same command goes on from here"
+WATCHES = "ALEXNET_WATCHES_INPUT"  # set for a process whose standard input is a pipe that the one that started it holds open
 
 
 class Stop(threading.Event):
@@ -50,6 +52,21 @@ def stop_as_by_ctrl_c() -> None:
     for number in STOPPING:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _interrupt)
+
+
+def stop_with_starter() -> None:
+    """Where the process that started this one asked for it (see WATCHES): stops as after SIGTERM when that one is gone, however
+    it went, since its end of the pipe ends with it."""
+    if os.environ.pop(WATCHES, ""):  # what this one starts has another input
+        threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
+
+
+def _stop_at_end_of_input() -> None:
+    while os.read(0, 4096):
+        pass
+    while True:  # where it was raised in the middle of something that swallows errors
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
 
 
 def _interrupt(number, frame):

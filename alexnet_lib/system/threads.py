@@ -14,8 +14,8 @@ def wait_asleep() -> None:
 
     torch cuts every operation into a part for each thread, and all wait for the last. As they come, they wait by spinning:
     some milliseconds with the OpenMP runtime that torch brings along on Linux. Where another program has one of the
-    processors, a thread that spins keeps the one that it waits for from running, and a training becomes several times
-    slower than on one thread. The price of sleep: to wake a thread takes some microseconds in each operation.
+    processors, a thread that spins keeps the one that it waits for from running, and a training may become slower than
+    on one thread. The price of sleep: to wake a thread takes some microseconds in each operation.
 
     The runtime reads OMP_WAIT_POLICY once, when torch is imported. Where torch came first, a second team of threads is
     started and put to sleep for good: with more threads than processors GNU's runtime spins a few microseconds at most.

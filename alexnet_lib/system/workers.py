@@ -1,4 +1,4 @@
-"""Work in several processes, where whatever ends it, a kill or Ctrl-C, leaves no process behind and nothing waiting."""
+"""Work in several processes: whatever ends one, a kill or Ctrl-C, leaves none behind. Nothing is left waiting."""
 
 import multiprocessing
 import os

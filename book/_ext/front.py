@@ -70,7 +70,7 @@ class Chapters(SphinxDirective):
     def run(self) -> list:
         self.env.note_reread()
         lines = ["| chapter | asks | minutes | needs |", "| --- | --- | --- | --- |"]
-        for name, of in yaml.safe_load(CHAPTERS.read_text())["chapters"].items():
+        for name, of in yaml.safe_load(CHAPTERS.read_text(encoding="utf-8"))["chapters"].items():
             lines.append(
                 f"| {int(name[:2])}. {{doc}}`/notebooks/{name}` | {of['asks']} | {{minutes}}`notebooks/{name}` | {of['needs']} |"
             )
@@ -83,7 +83,7 @@ class Sections(SphinxDirective):
     def run(self) -> list:
         self.env.note_reread()
         lines = ["| section of the paper | chapter | code |", "| --- | --- | --- |"]
-        for of in yaml.safe_load(CHAPTERS.read_text())["sections"]:
+        for of in yaml.safe_load(CHAPTERS.read_text(encoding="utf-8"))["sections"]:
             pages = ", ".join(f"{{doc}}`/{page}`" for page in of["pages"])
             code = ", ".join(f"{{py:mod}}`{m.removeprefix('alexnet_lib.').replace('.', '/')}.py <{m}>`" for m in of["code"])
             lines.append(f"| {of['section']} {of['title']} | {pages} | {code} |")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sphinx.util.docutils import SphinxDirective
 
-from alexnet_lib.presets import differences
+from alexnet_lib.book.differences import differences
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
 

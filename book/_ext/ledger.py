@@ -69,7 +69,7 @@ class Ledger(InALanguage):
 
 
 class Findings(InALanguage):
-    """A sentence for every claim of a section of the paper, or of "release only" or "later work"."""
+    """A sentence for every claim of a section of the paper, or of "release only", "later work" or "this book only"."""
 
     required_arguments = 1
     final_argument_whitespace = True
@@ -157,9 +157,9 @@ def write_files(folder: Path, judged: dict, holds: dict[str, bool]) -> None:
         rows.writerow(
             (name, ledger[name].section, v.word, *interval, ledger[name].unit, relative, v.p, holds.get(name, ""), v.seeds, ledger[name].paper, v.source)
         )  # fmt: skip
-    (folder / "claims.csv").write_text(text.getvalue())
+    (folder / "claims.csv").write_text(text.getvalue(), encoding="utf-8")
     (folder / "claims.json").write_text(
-        json.dumps({name: asdict(ledger[name]) | asdict(v) for name, v in judged.items()}, indent=1)
+        json.dumps({name: asdict(ledger[name]) | asdict(v) for name, v in judged.items()}, indent=1), encoding="utf-8"
     )
 
 

@@ -55,7 +55,7 @@ def public(module: str) -> dict[str, str]:
 @cache
 def trees(page: str) -> list[ast.Module]:
     """The code of a chapter, cell by cell."""
-    cells = json.loads((NOTEBOOKS / f"{page}.ipynb").read_text())["cells"]
+    cells = json.loads((NOTEBOOKS / f"{page}.ipynb").read_text(encoding="utf-8"))["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     return [ast.parse("\n".join(line for line in text.splitlines() if line[:1] not in "%!")) for text in code]
 

@@ -37,7 +37,7 @@ def main() -> int:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--data", default="", help="what the experiments train on: a packed set or a folder; else their preset's")
     parser.add_argument("--images", default="", help="large photographs in folders by class, for paper size")
-    parser.add_argument("--out", type=Path, default=None, help="by default runs/gpu")
+    parser.add_argument("--out", type=Path, default=None, help="by default runs/gpu, or runs/gpu-rehearsed")
     parser.add_argument("--only", choices=PARTS)
     parser.add_argument("--side-by-side", type=int, default=evidence.SIDE_BY_SIDE, help="runs of the experiments at a time")
     parser.add_argument("--runs", type=Path, help="the runs to measure in this order, as python -m gpu.grid lists them")
@@ -50,7 +50,8 @@ def main() -> int:
             return 0
         if asked.runs:
             grid.read(asked.runs)  # a slip is said before the card is used
-        asked.out = (asked.out or records.runs_root() / "gpu").resolve()
+        rehearsed = "-rehearsed" if asked.device == "cpu" else ""  # its tiny runs are nothing that a card goes on from
+        asked.out = (asked.out or records.runs_root() / f"gpu{rehearsed}").resolve()
         if asked.part:
             run_part(asked)
             return 0
@@ -97,8 +98,9 @@ def finished(name: str, seconds: float, asked: argparse.Namespace) -> bool:
 
 def run_part(asked: argparse.Namespace) -> None:
     """Writes what a part has measured after every row."""
-    record = {"experiment": "gpu", "arm": f"{asked.part}-{records.environment()['device'].replace(' ', '-').lower()}", "seed": 0}
-    record |= {"environment": records.environment(), "metrics": {}, "rows": []}
+    where = records.environment(torch.device(asked.device))
+    record = {"experiment": "gpu", "arm": f"{asked.part}-{where['device'].replace(' ', '-').lower()}", "seed": 0}
+    record |= {"environment": where, "metrics": {}, "rows": []}
     deadline = time.monotonic() + 60 * asked.minutes
     for row in PARTS[asked.part](asked, deadline):
         print(line(row), flush=True)

@@ -31,7 +31,7 @@ def rows(asked: argparse.Namespace, deadline: float) -> Iterator[dict]:
     tiny = asked.device == "cpu"
     minutes = (deadline - time.monotonic()) / 60
     options = {"data": "photos10" if tiny else asked.data, "out": asked.out, "side_by_side": asked.side_by_side}
-    options["runs"] = grid.read(asked.runs) if asked.runs else grid.missing()
+    options["runs"] = grid.read(asked.runs) if asked.runs else grid.missing(asked.device)
     yield from evidence(minutes, asked.device, tiny=tiny, **options)
 
 

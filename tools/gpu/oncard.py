@@ -51,7 +51,7 @@ class CardTrainer(Trainer):
         self._set_rates(rates.by_parameter(self.model))
         if self.graph is None:
             self._prepare(batch, labels)
-        self.x.copy_(batch)
+        self.last_batch.copy_(batch)
         self.y.copy_(labels)
         torch.manual_seed(mix(self.config.seed, self.step, 1))  # the dropout masks, in a replay too
         self.graph.replay() if self.device.type == "cuda" else self._step()
@@ -72,7 +72,7 @@ class CardTrainer(Trainer):
             rate.fill_(rates[names[0]])
 
     def _prepare(self, batch: Tensor, labels: Tensor) -> None:
-        self.x, self.y = batch.clone(), labels.clone()
+        self.last_batch, self.y = batch.clone(), labels.clone()
         if self.device.type != "cuda":
             self.graph = self._step
             return
@@ -97,7 +97,7 @@ class CardTrainer(Trainer):
         """Forward, backward, update and counts, on the tensors that are always the same."""
         self.optimiser.zero_grad()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16", cache_enabled=False):
-            logits = self.network(self.x)
+            logits = self.network(self.last_batch)
         loss = cross_entropy(logits.float(), self.y)
         loss.backward()
         self._update()

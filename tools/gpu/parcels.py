@@ -3,6 +3,7 @@
 import hashlib
 import io
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -68,15 +69,17 @@ def take(folder: Path) -> list[Path]:
         there = root / name
         if there.exists() and there.read_bytes() != content:
             raise InputError(f"{there} is another one already: move it away, or set ALEXNET_RESULTS to a folder of yours")
+    with tempfile.TemporaryDirectory() as aside:
+        for name, content in found.items():
+            if name.endswith(".json"):
+                (path := Path(aside) / Path(name).name).write_bytes(content)
+                record = records.read(path)
+                if records.results_path(record, Path()) != Path(name):
+                    raise InputError(f"{name} is a record of {record['experiment']} {record['arm']}, by another name")
     for name, content in found.items():
         there = root / name
         there.parent.mkdir(parents=True, exist_ok=True)
         there.write_bytes(content)
-    for name in found:
-        if name.endswith(".json"):
-            record = records.read(root / name)
-            if records.results_path(record, Path()) != Path(name):
-                raise InputError(f"{root / name} is a record of {record['experiment']} {record['arm']}, by another name")
     return [root / name for name in found]
 
 

@@ -2,7 +2,7 @@
 
 from alexnet_lib.evidence import records
 
-NOT_YET = "No card has been measured yet. Measured by: `make gpu`."
+NOT_YET = "No card's speed is on record. Measured by: `make gpu`."
 
 
 def speed() -> str:
@@ -12,10 +12,9 @@ def speed() -> str:
 
 
 def markdown() -> str:
-    """Those tables, and one of the first steps; else the command."""
-    blocks = [table for table in [speed()] if table]
+    """Those tables, or the command that makes them; and one of the first steps."""
     starts = [r for r in records.read_experiment("paper_start") if r["environment"]["device"] != "cpu"]
-    return "\n\n".join([*blocks, *([_starts(starts)] if starts else [])] or [NOT_YET])
+    return "\n\n".join([speed() or NOT_YET, *([_starts(starts)] if starts else [])])
 
 
 def _ratios(record: dict) -> str:

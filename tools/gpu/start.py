@@ -57,7 +57,10 @@ def rows(asked: argparse.Namespace, deadline: float) -> Iterator[dict]:
                 "train": asdict(train) | {"seed": seed, "data": dataset.name},
                 "data": {"train": records.data_facts(dataset)},
             }
-            record |= {"environment": records.environment() | {"precision": "float32, products in TF32"}, "first_losses": losses}
+            record |= {
+                "environment": records.environment(torch.device(asked.device)) | {"precision": "float32, products in TF32"},
+                "first_losses": losses,
+            }
             record |= {"metrics": {"loss_of_chance": chance, "last_loss": spans[-1], "left_chance_by_step": left or math.nan}}
             record["metrics"] = {k: v for k, v in record["metrics"].items() if v == v}
             records.write(record, records.results_path(record, asked.out / "results"))
