@@ -198,7 +198,7 @@ def test_every_run_is_tested_by_itself():
 
     claim = LEDGER["tower-specialisation"]
     judged = verdicts.judge(claim, [towers(0.4, s) for s in range(10)])
-    assert (judged.word, judged.value, judged.seeds) == (REPRODUCED, "10 of 10", 10)
+    assert (judged.word, judged.value, judged.seeds) == (REPRODUCED, "10 of 10", 10) and cards.rests_on(judged) == "10 runs"
     assert verdicts.judge(claim, [towers(0.0, s) for s in range(10)]).word == CONTRADICTED
     some = [towers(0.4 * (s > 0), s) for s in range(10)]
     assert verdicts.judge(claim, some).word == SAME_DIRECTION

@@ -115,6 +115,8 @@ def details(claim: Claim, verdict: Verdict, say: Language = ENGLISH) -> list[str
 
 def rests_on(verdict: Verdict, say: Language = ENGLISH) -> str:
     """How many seeds: of how many where some are missing, and of both arms where they have not as many."""
+    if not verdict.runs:  # of no arm in particular: a statement about every run
+        return say("{seeds} of {planned} runs" if verdict.seeds < verdict.planned else "{seeds} runs", **vars(verdict))
     if verdict.seeds < verdict.planned:
         return say("{seeds} of {planned} seeds", **vars(verdict))
     if len(set(verdict.runs)) > 1:

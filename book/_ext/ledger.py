@@ -131,7 +131,7 @@ def picture(judged: dict, say: Language = ENGLISH) -> str:
     if not measured:
         return ""
     figures.use_style()
-    words = "; ".join(f"{c.id}: {say(v.word)}, {cards.measured(c, v, say)}" for c, v in measured)
+    words = say("; ").join(say(", ").join((f"{c.id}: {say(v.word)}", cards.measured(c, v, say))) for c, v in measured)
     svg = figures.svg(figures.ledger_figure(measured))
     for word in verdicts.WORDS:  # its letters are letters, which the reader's browser has fonts for
         svg = svg.replace(f": {word}</text>", f": {say(word)}</text>")
