@@ -82,8 +82,8 @@ live: setup  ## train the network that runs in the page book/live.md, write its 
 stress: setup  ## the long form of the tests of faults, hours of it, and a table of what survived: RECORD=1
 	$(PY) tools/stress.py $(if $(RECORD),--record)
 
-bench: setup  ## measure what was made for speed, as ratios in one run
-	$(PY) tools/bench.py
+bench: setup  ## measure what was made for speed, as ratios in one run; RECORD=1 for results/
+	$(PY) tools/bench.py $(if $(RECORD),--record)
 
 gpu:  ## check and measure on a GPU, MINUTES=8, with the packages of PY=python3; DEVICE=cpu rehearses
 	@PYTHONPATH="$(CURDIR):$(CURDIR)/tools" $(PY) -m gpu --minutes $(MINUTES) --device "$(DEVICE)" --data "$(DATA)" --images "$(IMAGES)"
