@@ -269,7 +269,7 @@ def test_cards_have_three_columns_and_a_fold():
 
 
 def test_a_sentence_without_a_figure_says_why_there_is_none():
-    verdict = verdicts.Verdict(UNDECIDED, reason="neither side gets there", seeds=4, planned=4, source="one card")
+    verdict = verdicts.Verdict(UNDECIDED, reason="neither side gets there", seeds=4, planned=4, runs=(4, 4), source="one card")
     assert cards.sentence(LEDGER["wider-weights"], verdict).endswith("Here: neither side gets there; 4 seeds, one card.")
 
 

@@ -40,7 +40,7 @@ def plans() -> dict[str, dict]:
 def _check(name: str, plan) -> None:
     """Raises ValueError for a plan that lacks what all have."""
     arms = plan.get("arms") if isinstance(plan, dict) else None
-    if not isinstance(arms, dict) or not arms or not all(isinstance(arm, dict) for arm in arms.values()):
+    if not isinstance(arms, dict) or not all(isinstance(arm, dict) for arm in arms.values()):
         raise ValueError(f"{name} needs arms, each with its name and what it changes")
     if not isinstance(plan.get("preset"), str):
         raise ValueError(f"{name} needs a preset")
