@@ -21,6 +21,14 @@ from .system.strict import file_name, path_of
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
+def named(data: str | None) -> str | None:
+    """What --data names. Raises InputError where it is empty, as a variable of a script may be."""
+    if data is not None and not data.strip():
+        raise InputError("--data is empty: name a source, a folder or a packed set, or leave it out")
+    return data
+
+
+Data = Annotated[str | None, typer.Option(help="a source, a folder or a packed set; by default the preset's", callback=named)]
 Preset = Annotated[str, typer.Option("--preset", help="network and training: quick, laptop, paper, code_2012, ...")]
 Setting = Annotated[
     list[str],
@@ -85,7 +93,7 @@ def pack(
 @app.command()
 def train(
     name: Preset = "quick",
-    data: Annotated[str | None, typer.Option(help="a source, a folder or a packed set; by default the preset's")] = None,
+    data: Data = None,
     seed: int = 0,
     run_dir: Annotated[str | None, typer.Option(help="the run's folder; by default runs/EXPERIMENT/ARM-seedN")] = None,
     experiment: str = "train",
@@ -102,9 +110,7 @@ def train(
 
     speaks = rank_and_world()[0] == 0
     model, training = preset(name)
-    model, training = overridden(
-        model, merge(training, {"seed": seed} | ({"data": named(data)} if data is not None else {})), settings
-    )
+    model, training = overridden(model, merge(training, {"seed": seed} | ({"data": data} if data else {})), settings)
     experiment, arm, device = file_name("--experiment", experiment), file_name("--arm", arm or name), pick_device(device)
     folder = path_of(run_dir) if run_dir is not None else records.run_dir(experiment, arm, training, preset(name)[1].data)
     if record:
@@ -127,13 +133,6 @@ def train(
         print(f"record: {path}")
 
 
-def named(data: str) -> str:
-    """What --data names. Raises InputError where it is empty, as a variable of a script may be."""
-    if not data.strip():
-        raise InputError("--data is empty: name a source, a folder or a packed set, or leave it out")
-    return data
-
-
 def _print_metrics(metrics: dict[str, float]) -> None:
     for metric, value in metrics.items():
         print(f"{metric:24} {value:10.3f}")
@@ -144,7 +143,7 @@ def measure(
     experiment: Annotated[str, typer.Argument(help="a name in alexnet_lib/evidence/experiments.json, such as ablations")],
     arm: Annotated[list[str], typer.Option(help="which arms; all by default")] = NONE,
     seed: Annotated[list[int], typer.Option(help="which seeds; the experiment's by default")] = NONE,
-    data: Annotated[str | None, typer.Option(help="a source, a folder or a packed set; by default the preset's")] = None,
+    data: Data = None,
     record: Annotated[bool, typer.Option(help="write the records to results/ too")] = False,
     settings: Setting = NONE,
     device: Device = None,
@@ -157,8 +156,9 @@ def measure(
     for setting in settings:
         which, change = setting_of(setting)
         changes[which].append(change)
-    data = named(data) if data is not None else ""
-    runs = experiment_runs.measure(experiment, arm, seed, data=data, changes=changes, record=record, device=pick_device(device))
+    runs = experiment_runs.measure(
+        experiment, arm, seed, data=data or "", changes=changes, record=record, device=pick_device(device)
+    )
     for one, number, done in runs:
         if done is None:
             print(f"{experiment} {one.name} seed {number}: recorded before")
@@ -194,18 +194,17 @@ def experiments(
     seeds: Annotated[int | None, typer.Option(min=1, help="so many an arm at most")] = None,
     hours: Annotated[float | None, typer.Option(min=0.0, help="stop by then; the same command goes on")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="runs side by side; by default one a core, or eight on a GPU")] = None,
-    data: Annotated[str | None, typer.Option(help="a source, a folder or a packed set; by default the preset's")] = None,
+    data: Data = None,
     table: Annotated[bool, typer.Option("--table", help="print what is recorded and what is not, and run nothing")] = False,
     device: Device = None,
 ):
     """Run every experiment that has no record in results/ yet, breadth first; started again, it goes on where it was."""
     from .evidence import runner
 
-    data = named(data) if data is not None else ""
     every = runner.tasks(only, seeds)
     print(runner.table(every))
     if not table:
-        ended = runner.run_all(every, data=data, device=device and pick_device(device), jobs=jobs, hours=hours)
+        ended = runner.run_all(every, data=data or "", device=device and pick_device(device), jobs=jobs, hours=hours)
         print(", ".join(f"{count} {word}" for word, count in ended.items() if count) or "all is recorded")
         if ended["failed"]:
             raise typer.Exit(1)
@@ -214,7 +213,7 @@ def experiments(
 @app.command()
 def evaluate(
     checkpoints: Annotated[list[str], typer.Argument(help="checkpoints or run folders; several are averaged")],
-    data: Annotated[str | None, typer.Option(help="by default what the first one was trained on")] = None,
+    data: Annotated[str | None, typer.Option(help="by default what the first one was trained on", callback=named)] = None,
     split: Annotated[str, typer.Option(help="train or test")] = "test",
     views: Annotated[str, typer.Option(help="ten or centre")] = "ten",
     device: Device = None,
@@ -230,7 +229,7 @@ def evaluate(
     loaded = [load_model(path_of(path)) for path in checkpoints]
     models = [model.to(device) for model, _ in loaded]
     with understood(path_of(checkpoints[0])):
-        data = str(loaded[0][1]["train"]["data"]) if data is None else named(data)
+        data = data or str(loaded[0][1]["train"]["data"])
     dataset = open_dataset(data, split, size=models[0].config.packed_size)
     for model, path in zip(models, checkpoints, strict=True):
         if model.config.classes != len(dataset.classes):

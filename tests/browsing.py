@@ -12,19 +12,17 @@ needs_browser = pytest.mark.skipif(
 )
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 # Thousands of drawn formulas and of words of highlighted code and signatures look alike: they become plain text first, except on one page.
-RUN_AXE = """async code => {
-    if (!code) {
-        document.querySelectorAll("mjx-container").forEach(e => e.remove());
-        document.querySelectorAll(".highlight pre, .sig-param").forEach(e => { e.textContent = e.textContent; });
-    }
-    return await axe.run({preload: false, resultTypes: ["violations"], rules: {"label-content-name-mismatch": {enabled: true}}});
-}"""
+MAKE_PLAIN = """document.querySelectorAll("mjx-container").forEach(e => e.remove());
+    document.querySelectorAll(".highlight pre, .sig-param").forEach(e => { e.textContent = e.textContent; });"""
+RUN_AXE = f"""async code => {{
+    if (!code) {{ {MAKE_PLAIN} }}
+    return await axe.run({{preload: false, resultTypes: ["violations"], rules: {{"label-content-name-mismatch": {{enabled: true}}}}}});
+}}"""
 # The colours alone, such as those of the dark theme on a page whose structure was looked at in the light one.
-RUN_CONTRAST = """async () => {
-    document.querySelectorAll("mjx-container").forEach(e => e.remove());
-    document.querySelectorAll(".highlight pre, .sig-param").forEach(e => { e.textContent = e.textContent; });
-    return (await axe.run(document, {preload: false, resultTypes: ["violations"], runOnly: ["color-contrast"]})).violations;
-}"""
+RUN_CONTRAST = f"""async () => {{
+    {MAKE_PLAIN}
+    return (await axe.run({{preload: false, resultTypes: ["violations"], runOnly: ["color-contrast"]}})).violations;
+}}"""
 
 
 class Opened:

@@ -38,11 +38,7 @@ def test_a_task_of_the_array_measures_its_line_of_the_grid(tmp_path):
     """The script, with stand-ins for the commands of a cluster."""
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "grid.txt").write_text("ablations whole 21\ndropout half 22\n")
-    (tmp_path / ".venv" / "bin").mkdir(parents=True)
-    (tmp_path / ".venv" / "bin" / "activate").touch()
-    (tmp_path / "srun").write_text('#!/bin/bash\necho "$@"\n')
-    (tmp_path / "srun").chmod(0o755)
-    env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_SUBMIT_DIR": str(tmp_path), "SLURM_CPUS_PER_TASK": "4"}
+    env = cluster(tmp_path) | {"SLURM_SUBMIT_DIR": str(tmp_path), "SLURM_CPUS_PER_TASK": "4"}
     command = ["bash", TOOLS / "experiments.slurm", "--data", "somewhere"]
     done = subprocess.run(command, capture_output=True, text=True, env=env | {"SLURM_ARRAY_TASK_ID": "1"}, check=True)
     words = done.stdout.split()

@@ -17,9 +17,11 @@ from PIL import Image
 
 from ..system.strict import InputError
 
-# Folders that a system or a disk station made, in lower case. So are those whose names start with a dot.
-LITTER = ("__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found", "__pycache__")
-LITTER_FILES = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r")  # likewise
+# Folders and files that a system or a disk station made, in lower case. So are those whose names start with a dot.
+LITTER = (
+    "__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found", "__pycache__",
+    "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r",
+)  # fmt: skip
 # How names of images end, in lower case, of the formats that images.FORMATS reads.
 ENDINGS = (
     ".apng", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff",
@@ -218,10 +220,8 @@ def shown(path: Path | str) -> str:
 def _entries(folder: Path | str) -> list[os.DirEntry]:
     try:
         with os.scandir(folder) as entries:
-            litter = (*LITTER, *LITTER_FILES)
-            return sorted(
-                (e for e in entries if not e.name.startswith(".") and e.name.lower() not in litter), key=lambda e: e.name
-            )
+            kept = (e for e in entries if not e.name.startswith(".") and e.name.lower() not in LITTER)
+            return sorted(kept, key=lambda e: e.name)
     except OSError as error:
         reason = f"{error.strerror}. Let it be read, or move it out of the tree"
         raise InputError(f"cannot read the folder {shown(folder)}: {reason}") from error
