@@ -56,7 +56,7 @@ def cluster(folder) -> dict[str, str]:
     scripts = {
         "srun": 'echo "$@"',
         "torchrun": 'echo torchrun "$@"',
-        "scontrol": "echo one; echo two",
+        "scontrol": "echo one; seq 20000",
         "python": 'echo python "$@"',
     }
     for name, line in scripts.items():
@@ -89,7 +89,11 @@ def test_the_training_that_slurm_starts_is_understood(tmp_path):
 
 
 def test_what_is_started_on_rented_cards_is_understood(tmp_path, monkeypatch):
-    env = cluster(tmp_path) | {"SKYPILOT_NODE_IPS": "one\ntwo", "SKYPILOT_NUM_NODES": "2", "SKYPILOT_NUM_GPUS_PER_NODE": "8"}
+    env = cluster(tmp_path) | {
+        "SKYPILOT_NODE_IPS": "\n".join(["one", *"t" * 20000]),
+        "SKYPILOT_NUM_NODES": "2",
+        "SKYPILOT_NUM_GPUS_PER_NODE": "8",
+    }
     said = {}
     for path in RENTED:
         task = yaml.safe_load(path.read_text())
