@@ -56,7 +56,9 @@ def work(folder: Path, stack: ExitStack) -> Iterator[tuple[str, Callable | Proce
     few = pipeline.write_jpegs(folder / "few", pipeline.IMAGES)
     yield "JPEG files to 256x256 pixels against PIL", *packing.scaling(packing.files_of(few))
     ours = pipeline.packed(open_dataset(f"folder:{few}", root=folder / "data"))
-    yield "input pipeline against ImageFolder with PIL", ours, pipeline.with_pil(few)
+    # both sides use all processors: a loop on one would lose nothing to the busy process
+    loader = stack.enter_context(Process("pipeline:in_workers", str(few), 2, keep_pages=True))
+    yield "input pipeline against ImageFolder with PIL in 2 worker processes", ours, loader
 
 
 def beside(what: str, ours: Callable | Process, theirs: Callable | Process, turns: int) -> dict:

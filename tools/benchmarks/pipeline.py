@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 from torchvision.io import ImageReadMode, decode_jpeg, read_file
@@ -47,10 +48,20 @@ def packed(dataset: PackedDataset) -> Callable:
 
 
 def with_pil(files: Path) -> Callable:
+    dataset = folder_with_pil(files)
+    return lambda: torch.stack([dataset[i][0] for i in range(IMAGES)])
+
+
+def in_workers(files: str, workers: str) -> Callable:
+    """The same images from a DataLoader with worker processes."""
+    loader = DataLoader(folder_with_pil(Path(files)), batch_size=IMAGES // 8, num_workers=int(workers))
+    return lambda: list(loader)
+
+
+def folder_with_pil(files: Path) -> ImageFolder:
     steps = [transforms.Resize(256), transforms.RandomCrop(SIZE), transforms.RandomHorizontalFlip()]
     steps += [transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.25] * 3)]
-    dataset = ImageFolder(str(files), transforms.Compose(steps))
-    return lambda: torch.stack([dataset[i][0] for i in range(IMAGES)])
+    return ImageFolder(str(files), transforms.Compose(steps))
 
 
 def with_v2(files: Path) -> Callable:
