@@ -93,10 +93,11 @@ def test_lrn_passes_gradcheck(size, beta, average, groups, layout):
     assert torch.autograd.gradcheck(lambda x: local_response_norm(x, size, 0.2, beta, 2.0, average, groups), a)
 
 
+@pytest.mark.parametrize("maps", [fast_lrn.FEW_MAPS, fast_lrn.FEW_MAPS + 1, 96])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_lrn_agrees_with_torch(memory_format):
+def test_lrn_agrees_with_torch(memory_format, maps):
     torch.manual_seed(0)
-    a = (torch.randn(10, 96, 27, 27).relu() * 20).contiguous(memory_format=memory_format)
+    a = (torch.randn(10, maps, 27, 27).relu() * 20).contiguous(memory_format=memory_format)
     found = []
     for layer in (LocalResponseNorm(average=True), nn.LocalResponseNorm(5, 1e-4, 0.75, 2.0)):
         x = a.clone().requires_grad_()

@@ -1,41 +1,77 @@
 """make stress: the long form of the tests of faults, and the table of what was tried and what survived.
 
-python tools/stress.py [--record] [WORDS FOR PYTEST]. ALEXNET_STRESS scales the number of tries, 1 by default. Without
---record the table is only printed and kept in runs/stress/; with it results/stress/ has it, and the page "What it survives"
-shows it. The command fails where anything was lost, or a test did not come to its count.
+python tools/stress.py [--record] [WORDS FOR PYTEST]. ALEXNET_STRESS scales the number of tries, 1 by default. It takes hours;
+stopped, it goes on with the tests that were not through, as long as the commit is the same. Without --record the table is only
+printed and kept in runs/stress/; with it results/stress/ has it, and the page "What it survives" shows it. The command fails
+where anything was lost, or a test did not come to its count.
 """
 
 import argparse
+import hashlib
+import os
+import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from xml.etree import ElementTree
 
 from tabulate import tabulate
 
 from alexnet_lib.evidence import records
+from alexnet_lib.system.stopping import STOPPED
+
+PYTEST = [sys.executable, "-m", "pytest", "-m", "stress"]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--record", action="store_true", help="write the table to results/stress/")
     asked, words = parser.parse_known_args()
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-m", "stress", "-o", "junit_family=xunit1", f"--junitxml={report}", *words]
-        status = subprocess.run(command, cwd=records.REPOSITORY).returncode
-        if not report.exists():
-            return status or 1
-        rows = counts(ElementTree.parse(report).getroot())
+    environment = records.environment()
+    scale = os.environ.get("ALEXNET_STRESS") or "1"
+    through = records.runs_root() / "stress" / f"{str(environment['commit'])[:7]}-{scale}"
+    rows, status = [], 0
+    try:
+        for name in chosen(words):
+            found, failed = tried(name, words, through)
+            rows, status = rows + found, status or failed
+    except KeyboardInterrupt:
+        print(STOPPED, file=sys.stderr)
+        return 130
     if not rows:
         print("error: nothing was counted", file=sys.stderr)
         return status or 1
     print(table(rows))
-    record = {"experiment": "stress", "arm": "cpu", "seed": 0, "environment": records.environment(), "rows": rows}
+    record = {"experiment": "stress", "arm": "cpu", "seed": 0, "environment": environment, "rows": rows}
     record["metrics"] = {name: sum(row[name] for row in rows) for name in ("tried", "survived")}
     records.keep(record, asked.record)
+    if not status:
+        shutil.rmtree(through, ignore_errors=True)
     return status
+
+
+def chosen(words: list[str]) -> list[str]:
+    """The tests of the long form that pytest would run."""
+    listed = subprocess.run([*PYTEST, "--collect-only", *words], cwd=records.REPOSITORY, capture_output=True, text=True)
+    return [line for line in listed.stdout.splitlines() if "::" in line]
+
+
+def tried(name: str, words: list[str], through: Path) -> tuple[list[dict], int]:
+    """(rows, status of pytest) of a test, which is not run again where it is through."""
+    report = through / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.xml"
+    partial, status = report.with_suffix(".partial"), 0
+    if not report.exists():
+        through.mkdir(parents=True, exist_ok=True)
+        options = [word for word in words if "::" not in word and not (records.REPOSITORY / word).exists()]
+        command = [*PYTEST, "-o", "junit_family=xunit1", f"--junitxml={partial}", *options, name]
+        status = subprocess.run(command, cwd=records.REPOSITORY).returncode
+        if status in (130, 2):  # pytest was interrupted
+            raise KeyboardInterrupt
+        if not partial.exists():
+            return [], status or 1
+        if not status:
+            partial.replace(report)
+    return counts(ElementTree.parse(report if report.exists() else partial).getroot()), status
 
 
 def counts(report: ElementTree.Element) -> list[dict]:

@@ -44,7 +44,7 @@ class SilentLink(Link):
 def training_memory(net: AlexNet, batch: int = 128) -> dict[str, int]:
     """Bytes that a process must hold while it trains, in float32, counted on a network (or a Tower) on the meta device.
 
-    Nothing is allocated. What autograd keeps for the way back it is asked for; then the way back is followed layer by
+    Nothing is allocated. What autograd keeps of an image for the way back it is asked for; then the way back is followed layer by
     layer: what is kept shrinks, the gradients of the parameters grow, and two gradients pass through the layer at hand,
     which may need scratch space. Not counted: that of convolution routines, and what an allocator loses between blocks.
 
@@ -54,10 +54,10 @@ def training_memory(net: AlexNet, batch: int = 128) -> dict[str, int]:
         itself on the way back; peak: the most that is there at once.
     """
     config, steps, net = net.config, [], net.train()
-    data = torch.empty(batch, 3, config.image_size, config.image_size, device="meta")
+    data = torch.empty(1, 3, config.image_size, config.image_size, device="meta")
     seen = {x.untyped_storage()._cdata: x for x in [data, *net.parameters()]}  # kept alive: no address comes twice
     memory = {"parameters": sum(p.nbytes for p in net.parameters())}
-    memory |= {"gradients": memory["parameters"], "velocity": memory["parameters"], "image": data.nbytes}
+    memory |= {"gradients": memory["parameters"], "velocity": memory["parameters"], "image": batch * data.nbytes}
     for module in [*net.features, nn.Flatten(), *net.classifier]:
         before, kept = data, list[int]()
 
@@ -71,7 +71,8 @@ def training_memory(net: AlexNet, batch: int = 128) -> dict[str, int]:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
             data = module(data)
         passing = 0 if data._base is before else data.nbytes + before.nbytes * before.requires_grad
-        steps.append((sum(kept), sum(p.nbytes for p in module.parameters()), passing, _scratch(module, before)))
+        weights, scratch = sum(p.nbytes for p in module.parameters()), _scratch(module, before, batch)
+        steps.append((batch * sum(kept), weights, batch * passing, scratch))
     held, gradients, peak = sum(step[0] for step in steps), 0, 0
     memory |= {"kept": held, "passing": max(step[2] for step in steps), "scratch": max(step[3] for step in steps)}
     for of_layer, weights, passing, scratch in reversed(steps):
@@ -99,20 +100,28 @@ class _Allocated(TorchDispatchMode):
         return result
 
 
-def _scratch(module: nn.Module, x: Tensor) -> int:
-    """Bytes that a layer allocates on the way back beside the gradients that it gives back; x: its input on the meta device.
+def _scratch(module: nn.Module, x: Tensor, batch: int) -> int:
+    """Bytes that a layer allocates on the way back beside the gradients that it gives back; x: one image's input on the meta
+    device.
 
-    Measured on up to 128 images, once a shape: normalisation, which needs most, works on a few images at a time.
+    Measured once a layer and batch, on as many images as make a difference, 128 at most: normalisation, which needs most,
+    works on a few at a time.
     """
-    x = x[:128].detach().requires_grad_().clone()  # a copy, for a layer that works in place
-    if (key := (repr(module), x.shape)) not in SCRATCH:
-        out = module(x)
-        gradient = torch.empty_like(out)
-        with _Allocated(x, out, gradient, *module.parameters()) as allocated:
-            gradients = torch.autograd.grad(out, [x, *module.parameters()], gradient, allow_unused=True)
-        given = sum(g.nbytes for g in gradients if g is not None and g is not gradient and g is not x)
-        SCRATCH[key] = max(0, allocated.most - given)
+    key = repr(module), x.shape[1:], min(batch, 128)
+    if key not in SCRATCH:
+        SCRATCH[key], images = 0, 1
+        while (found := _scratch_of(module, x.new_empty(images, *x.shape[1:]))) > SCRATCH[key]:
+            SCRATCH[key], images = found, min(2 * images, key[2])
     return SCRATCH[key]
+
+
+def _scratch_of(module: nn.Module, x: Tensor) -> int:
+    x = x.requires_grad_().clone()  # a copy, for a layer that works in place
+    out = module(x)
+    gradient = torch.empty_like(out)
+    with _Allocated(x, out, gradient, *module.parameters()) as allocated:
+        gradients = torch.autograd.grad(out, [x, *module.parameters()], gradient, allow_unused=True)
+    return max(0, allocated.most - sum(g.nbytes for g in gradients if g is not None and g is not gradient and g is not x))
 
 
 def bytes_per_pass(config: ModelConfig, batch: int, item: int = 4) -> dict[str, int]:
