@@ -57,10 +57,8 @@ class Claim:
         if "margin" in self.rule and (absent := [name for name in ("experiment", *sides) if not getattr(self, name)]):
             raise InputError(f"claim {self.id!r} is measured, and has no {' and no '.join(absent)}")
         if not self.command:
-            experiment, arms = self.experiment, "".join(f" --arm {name}" for name in (self.arm, self.control) if name)
-            if self.rule["kind"] == "every_run":
-                experiment = next(iter(self.rule["runs"]))
-            object.__setattr__(self, "command", f"python -m alexnet_lib measure {experiment}{arms} --record")
+            arms = "".join(f" --arm {name}" for name in (self.arm, self.control) if name)
+            object.__setattr__(self, "command", f"python -m alexnet_lib measure {self.experiment}{arms} --record")
 
     @property
     def unit(self) -> str:
