@@ -16,6 +16,15 @@ FIRST_PAGE = _build/html/book/intro.html
 # The kernel of this environment, whatever kernels the user has installed elsewhere under the same name.
 export JUPYTER_PATH := $(CURDIR)/.venv/share/jupyter
 
+# What a user names reaches the commands as it is: make reads no $ in it, and the shell no quotation mark.
+override DATA := $(value DATA)
+override IMAGES := $(value IMAGES)
+export DATA IMAGES
+
+ifneq ($(filter-out 1,$(RECORD)),)
+$(error RECORD is 1 or left out, not '$(RECORD)')
+endif
+
 ifneq ($(filter reproduce,$(MAKECMDGOALS)),)
 PROFILES := $(shell sed -n 's/^register."\([a-z0-9_]*\)".*/\1/p' alexnet_lib/presets.py)
 ifeq ($(filter $(PROFILE),$(PROFILES)),)
@@ -49,9 +58,9 @@ lock:  ## resolve requirements.txt into requirements.lock: every package for eve
 	  --annotation-style line --output-file requirements.lock requirements.txt
 
 reproduce: setup  ## train end to end, write the record, render the book
-	@$(PY) tools/reproduce.py --profile "$(PROFILE)" --seed "$(SEED)" --data "$(DATA)" --devices "$(DEVICES)" $(if $(RECORD),--record)
+	@$(PY) tools/reproduce.py --profile "$(PROFILE)" --seed "$(SEED)" --data "$$DATA" --devices "$(DEVICES)" $(if $(RECORD),--record)
 	@$(MAKE) --no-print-directory book
-	@$(PY) tools/reproduce.py --profile "$(PROFILE)" --seed "$(SEED)" --data "$(DATA)" --report "$(FIRST_PAGE)"
+	@$(PY) tools/reproduce.py --profile "$(PROFILE)" --seed "$(SEED)" --data "$$DATA" --report "$(FIRST_PAGE)"
 
 test: lint  ## check style and types, run every test, in WORKERS=2 processes of one thread each
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest -n $(WORKERS)
@@ -71,7 +80,7 @@ lab: setup  ## open the notebooks
 
 experiments: setup  ## run every experiment without a record, breadth first: ONLY=, SEEDS=, HOURS=, JOBS=
 	$(PY) -m alexnet_lib experiments $(addprefix --only ,$(ONLY)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(HOURS),--hours $(HOURS)) \
-	  $(if $(JOBS),--jobs $(JOBS)) $(if $(DATA),--data "$(DATA)")
+	  $(if $(JOBS),--jobs $(JOBS)) $(if $(DATA),--data "$$DATA")
 
 chapters: setup  ## execute again the chapters whose records have changed
 	@$(PY) tools/chapters.py
@@ -86,7 +95,7 @@ bench: setup  ## measure what was made for speed, as ratios in one run; RECORD=1
 	$(PY) tools/bench.py $(if $(RECORD),--record)
 
 gpu:  ## check and measure on a GPU, MINUTES=8, with the packages of PY=python3; DEVICE=cpu rehearses
-	@PYTHONPATH="$(CURDIR):$(CURDIR)/tools" $(PY) -m gpu --minutes $(MINUTES) --device "$(DEVICE)" --data "$(DATA)" --images "$(IMAGES)"
+	@PYTHONPATH="$(CURDIR):$(CURDIR)/tools" $(PY) -m gpu --minutes $(MINUTES) --device "$(DEVICE)" --data "$$DATA" --images "$$IMAGES"
 
 lint: setup  ## check style and types
 	$(PY) -m ruff check .

@@ -4,7 +4,6 @@
 `train --preset laptop` attains is in results/small_cifar10/. Each other command says in --help what it does.
 """
 
-import io
 import os
 import sys
 from typing import Annotated
@@ -15,10 +14,11 @@ from .config import InputError, merge, one_of, overridden, preset, setting_of
 from .system.files import advice
 from .system.memory import exhausted, keep_pages
 from .system.processes import pick_device, rank_and_world
+from .system.progress import open_outputs
 from .system.stopping import STOPPED, stop_as_by_ctrl_c, stop_no_more, stop_with_starter
 from .system.strict import file_name, path_of
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 def named(data: str | None) -> str | None:
@@ -42,7 +42,7 @@ COMPARED = ["paper", "code_2012", "fast"]
 @app.command()
 def info(
     name: Preset = "paper",
-    batch: Annotated[int, typer.Option(min=1, help="images in the batch whose activations are counted")] = 128,
+    batch: Annotated[int, typer.Option(min=1, max=10**9, help="images in the batch whose activations are counted")] = 128,
     settings: Setting = NONE,
 ):
     """Print the table of layers: shapes, kernels, parameters, neurons, multiply-adds, memory."""
@@ -114,7 +114,7 @@ def train(
     experiment, arm, device = file_name("--experiment", experiment), file_name("--arm", arm or name), pick_device(device)
     folder = path_of(run_dir) if run_dir is not None else records.run_dir(experiment, arm, training, preset(name)[1].data)
     if record:
-        records.results_root()  # refused now, where it would be refused after the training
+        experiment_runs.may_record(experiment, fit_only)  # refused now, where it would be refused after the training
     keep_classes = any(setting.startswith("model.classes=") for setting in settings)
     if speaks and (said := hint(training.precision, device)):
         print(f"hint: {said}", file=sys.stderr)
@@ -204,8 +204,8 @@ def experiments(
     every = runner.tasks(only, seeds)
     print(runner.table(every))
     if not table:
-        ended = runner.run_all(every, data=data or "", device=device and pick_device(device), jobs=jobs, hours=hours)
-        print(", ".join(f"{count} {word}" for word, count in ended.items() if count) or "all is recorded")
+        ended = runner.run_all(every, data=data or "", device=device, jobs=jobs, hours=hours)
+        print(runner.in_words(ended, every))
         if ended["failed"]:
             raise typer.Exit(1)
 
@@ -222,6 +222,7 @@ def evaluate(
     from . import evaluation
     from .checkpoint import check_classes, load_model, understood
     from .data.dataset import open_dataset
+    from .evidence.experiment import compare_sizes
 
     one_of("views", views, evaluation.VIEWS)
     one_of("split", split, ("train", "test", "val"))
@@ -231,12 +232,13 @@ def evaluate(
     with understood(path_of(checkpoints[0])):
         data = data or str(loaded[0][1]["train"]["data"])
     dataset = open_dataset(data, split, size=models[0].config.packed_size)
-    for model, path in zip(models, checkpoints, strict=True):
-        if model.config.classes != len(dataset.classes):
+    compare_sizes(dataset, models[0].config)
+    for (model, facts), path in zip(loaded, checkpoints, strict=True):
+        known = len(facts.get("classes", ())) or model.config.classes  # there may be more outputs
+        if known != len(dataset.classes):
             raise InputError(
-                f"{path} knows {model.config.classes} classes, {dataset.name} has {len(dataset.classes)}. Name its data with --data"
+                f"{path} knows {known} classes, {dataset.name} has {len(dataset.classes)}: name its data with --data"
             )
-    for (_, facts), path in zip(loaded, checkpoints, strict=True):
         check_classes(path_of(path), facts, dataset)
     _print_metrics(evaluation.evaluate(models, dataset, views, progress=True))
 
@@ -248,7 +250,7 @@ def main(words: list[str] | None = None) -> int:
         words: what follows `python -m alexnet_lib`; None takes them from the command line.
     """
     try:
-        status = app(words, standalone_mode=False) or 0
+        status = app((sys.argv[1:] if words is None else words) or ["--help"], standalone_mode=False) or 0
         print(end="", flush=True)  # where there is an output at all
         if status == 130:  # what the command-line library makes of Ctrl-C
             raise KeyboardInterrupt
@@ -279,9 +281,7 @@ def _failed(text: str, status: int = 1) -> int:
 
 
 if __name__ == "__main__":
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # None where it was closed
-            stream.reconfigure(errors="backslashreplace")  # a file's name may be of any bytes
+    open_outputs()
     keep_pages()
     stop_as_by_ctrl_c()  # again, where something else than `python -m alexnet_lib` runs this
     stop_with_starter()

@@ -56,6 +56,8 @@ def predict_by_views(
     """What `predict` gives for each of several kinds of views, from one pass over the images: the centre is one of ten."""
     for kind in views:
         one_of("views", kind, VIEWS)
+    if batch_size < 1:
+        raise InputError(f"batch_size must be 1 or more, not {batch_size}")
     models = [models] if isinstance(models, AlexNet) else list(models)
     if len({(m.config.image_size, m.config.pixel_std, m.config.classes) for m in models}) != 1:
         raise InputError("networks that are averaged need the same image_size, pixel_std and classes")
@@ -118,7 +120,8 @@ def check_fits(config: ModelConfig, dataset) -> None:
         raise InputError(f"the {dataset.split} split of {dataset.name} has no images: see the broken.txt in its folder")
     if dataset.size < config.image_size:
         raise InputError(
-            f"the network wants crops of {config.image_size} pixels, the images of {dataset.name} have {dataset.size}"
+            f"the network wants crops of {config.image_size} pixels, the images of {dataset.name} have {dataset.size}: "
+            "choose another preset, a smaller image_size, or larger images"
         )
     if len(dataset.classes) > config.classes:
         raise InputError(f"{dataset.name} has {len(dataset.classes)} classes, the network {config.classes}: set classes")

@@ -71,13 +71,13 @@ def totals(rows: list[Row]) -> dict[str, int]:
 def describe(config: ModelConfig, batch: int = 128) -> str:
     """The table as text; for presets of the paper's network with the neurons that the paper prints."""
     rows, beside = layer_table(config), config.name in ("paper", "code_2012")
+    printed = {name: f"{count:,}" for name, count in (PAPER_NEURONS | {"total": sum(PAPER_NEURONS.values())}).items()}
     head = ("layer", "output", "kernels", "parameters", "neurons", "multiply-adds", f"MiB at batch {batch}")
     sums = Row("total", "", 0, (), (), **totals(rows))
     lines = [head + (("neurons in the paper",) if beside else ())]
     for r in [*rows, sums]:
         numbers = (f"{r.parameters:,}", f"{r.neurons:,}", f"{r.multiply_adds:,}", f"{r.activation_bytes * batch / 2**20:,.1f}")
-        printed = PAPER_NEURONS[r.name] if r is not sums else sum(PAPER_NEURONS.values())
-        lines.append((r.name, "x".join(map(str, r.output)), r.kernels, *numbers) + ((f"{printed:,}",) if beside else ()))
+        lines.append((r.name, "x".join(map(str, r.output)), r.kernels, *numbers) + ((printed.get(r.name, ""),) if beside else ()))
     align = ["left" if name in ("layer", "kernels") else "right" for name in lines[0]]
     table = tabulate(lines, tablefmt="plain", colalign=align, disable_numparse=True).splitlines()
     rule = "-" * len(table[0])

@@ -27,7 +27,7 @@ from .system.precision import settled
 from .system.processes import join_processes, pick_device, rank_and_world
 from .system.progress import bar, tensorboard
 from .system.stopping import Stop, stop_requests
-from .system.strict import check_compiler
+from .system.strict import check_compiler, path_of
 
 FIRST_STEPS = 100  # whose losses are kept one by one: how a run starts says whether it is set up right
 
@@ -67,7 +67,7 @@ def fit(
             read; the images do not fit the network, or the memory; a plateau schedule has no validation error to watch.
         KeyboardInterrupt: after Ctrl-C, SIGTERM or a closed terminal, once the step is finished and its checkpoint written.
     """
-    return Trainer(model, train_set, valid_set, config, Path(run_dir), device, progress).train()
+    return Trainer(model, train_set, valid_set, config, path_of(run_dir), device, progress).train()
 
 
 class Trainer:
@@ -84,7 +84,7 @@ class Trainer:
         for dataset in (train_set, valid_set) if valid_set is not None else (train_set,):
             check_fits(model.config, dataset)
         if config.schedule == "plateau" and valid_set is None and config.epochs > config.patience:
-            raise InputError("the plateau schedule watches a validation error: set holdout or another schedule")
+            raise InputError("the plateau schedule watches images held out, at most a tenth: set holdout or another schedule")
         self.batches = Batches(train_set, model.config, config, self.device, self.rank, self.world)
         self.steps_per_epoch = self.batches.per_epoch
         self.model = model.to(self.device)
@@ -92,6 +92,8 @@ class Trainer:
             model.to(memory_format=torch.channels_last)
         self.network: nn.Module = model
         if self.world > 1:
+            if model.config.norm.kind == "batch":
+                raise InputError("batch normalisation sees one process's images: train with one, or set model.norm.kind")
             join_processes(self.device)
             for layer in model.modules():
                 if isinstance(layer, Dropout):

@@ -49,6 +49,15 @@ def test_outputs_were_made_from_the_records_that_there_are():
     assert not [path.stem for path in current.stale()]
 
 
+def test_a_notebook_that_is_none_is_named(tmp_path, monkeypatch):
+    """After a merge that left its marks, for example."""
+    monkeypatch.setattr(current, "NOTEBOOKS", tmp_path)
+    for text in ("<<<<<<< HEAD", "[]", "{}"):
+        (tmp_path / "01.ipynb").write_text(text)
+        with pytest.raises(InputError, match=r"01\.ipynb is no notebook"):
+            current.stale()
+
+
 def test_a_new_record_makes_those_chapters_stale_that_read_it(tmp_path, monkeypatch):
     monkeypatch.setenv("ALEXNET_RESULTS", str(tmp_path))
     before = {path: current.digest(json.loads(path.read_text())) for path in CHAPTERS}

@@ -27,6 +27,14 @@ def test_info(capsys):
     status, said, _ = called(capsys, "info", "--preset", "paper", "--batch", "1")
     assert status == 0 and "60,965,224" in said and "659,272" in said
     assert "48 of 11x11x3" in called(capsys, "info", "--preset", "paper", "--set", "model.conv1.kernels=48")[1]
+    more = ("--set", "model.conv6={kernels: 256, size: 3, padding: 1}", "--set", "model.hidden=[4096,4096,4096]")
+    status, said, errors = called(capsys, "info", "--preset", "paper", *more)  # layers of which the paper prints no neurons
+    assert (status, errors) == (0, "") and {"conv6", "fc10"} <= {line.split()[0] for line in said.splitlines()}
+
+
+def test_no_words_at_all_get_the_help(capsys):
+    status, said, errors = called(capsys)
+    assert (status, errors) == (0, "") and "evaluate" in said and "\n" in said.strip()
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -48,6 +56,7 @@ def test_every_command_knows_every_preset(capsys, tmp_path, name):
         (["info", "--set", "model.conv1=null"], "conv1 must be Conv", 1),
         (["info", "--set", "model.conv1.size=4000"], "too small", 1),
         (["info", "--batch", "0"], "batch", 2),
+        (["info", "--batch", "1" + 400 * "0"], "batch", 2),
         (["info", "--colour"], "colour", 2),
         (["inform"], "inform", 2),
         (["presets", "papr"], "Did you mean 'paper'", 1),
@@ -74,6 +83,9 @@ def test_every_command_knows_every_preset(capsys, tmp_path, name):
         (["train", "--seed", "-1"], "seed must be at least 0", 1),
         (["train", "--arm", "../../x"], "--arm names files", 1),
         (["train", "--experiment", "/x"], "--experiment names files", 1),
+        (["train", "--fit-only", "--record"], "--fit-only makes no record", 1),
+        (["train", "--record", "--experiment", "ablations"], "ablations is planned: python -m alexnet_lib measure ablations", 1),
+        (["train", "--device", ""], "no device '' here", 1),
         (["train", "--device", "banana"], "no device 'banana' here", 1),
         (["train", "--device", "meta"], "no device 'meta' here", 1),
         (["train", "--device", "hpu"], "no device 'hpu' here", 1),
@@ -142,6 +154,29 @@ def test_closed_outputs_are_no_error(closed):
     command = f"{sys.executable} -m alexnet_lib presets paper four_layer {closed}>&-"
     done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and not done.stderr and bool(done.stdout) == (closed == "2")
+
+
+def test_a_command_with_a_bar_and_no_standard_error(tmp_path):
+    tree = make_tree(tmp_path / "tree", ("a", "b"), size=(8, 8))
+    command = f"{sys.executable} -m alexnet_lib pack {tree} {tmp_path / 'out'} --workers 1 2>&-"
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("8 images of 8x8")
+
+
+def test_a_checkpoint_is_evaluated_on_its_own_data_from_any_folder(tmp_path, capsys, monkeypatch):
+    """Its network may have more outputs than the data has classes; and the data may be packed too large for it."""
+    for name, count in (("here", 12), ("there", 30)):
+        make_tree(tmp_path / name / "tree", ("a", "b"), count=count, size=(100, 80))
+    short = (*settings(epochs=1, batch_size=8, holdout=0), "--set", "model.classes=5", "--fit-only", "--device", "cpu")
+    monkeypatch.chdir(tmp_path / "here")
+    assert called(capsys, "train", "--data", "tree", "--run-dir", tmp_path / "run", *short)[0] == 0
+    monkeypatch.chdir(tmp_path / "there")
+    words = ("evaluate", tmp_path / "run", "--split", "train", "--views", "centre", "--device", "cpu")
+    status, said, _ = called(capsys, *words)
+    assert status == 0 and said.split()[-2:] == ["count", "24.000"]
+    assert called(capsys, "pack", tmp_path / "here" / "tree", tmp_path / "large", "--size", "80")[0] == 0
+    status, _, errors = called(capsys, *words, "--data", tmp_path / "large")
+    assert status == 0 and "note: the network sees crops of 28 pixels of images of 80: pack tree again with --size 32" in errors
 
 
 def test_train_evaluate_and_average(tmp_path):

@@ -103,7 +103,7 @@ def test_softmax_comes_before_the_mean(photos10):
 def test_what_does_not_fit_gets_one_line(photos10):
     test, net = photos10[1], AlexNet(tiny_model(), seed=0)
     for wrong, words in (
-        (AlexNet(tiny_model(image_size=40), seed=0), "crops of 40"),
+        (AlexNet(tiny_model(image_size=40), seed=0), "crops of 40 .* choose another preset"),
         (AlexNet(tiny_model(classes=3), seed=0), "10 classes"),
         ([net, AlexNet(tiny_model(pixel_std=1.0), seed=0)], "same image_size, pixel_std"),
         ([net, AlexNet(tiny_model(classes=11), seed=0)], "and classes"),
@@ -112,3 +112,6 @@ def test_what_does_not_fit_gets_one_line(photos10):
         with pytest.raises(InputError, match=words) as caught:
             evaluate(wrong, test)
         assert "\n" not in str(caught.value)
+    for size in (0, -1):  # which would leave every image unseen
+        with pytest.raises(InputError, match="batch_size must be 1 or more"):
+            evaluate(net, test, "centre", batch_size=size)

@@ -95,6 +95,15 @@ def test_the_plans_are_written_as_they_are_read():
         ('{"mine": {"seeds": [1], "arms": {"a": {}}}}', "mine needs a preset"),
         ('{"mine": {"preset": "quick", "seeds": "1", "arms": {"a": {}}}}', "mine needs seeds, whole numbers"),
         ('{"mine": {"preset": "quick", "seeds": [1], "arms": {"a": {"seeds": [1.5]}}}}', "mine needs seeds"),
+        (
+            '{"mine": {"preset": "quick", "seeds": [1], "arms": {"a": {"modle": {}}}}}',
+            "key of mine/a 'modle'. Did you mean 'model'",
+        ),
+        ('{"mine": {"preset": "quick", "seeds": [1], "arms": {"a": {}}, "selecton": true}}', "Did you mean 'selection'"),
+        ('{"mine": {"preset": "quick", "seeds": [1], "arms": {"a": {}}, "selection": "no"}}', "must be true or false"),
+        ('{"mine": {"preset": "quick", "seeds": [1], "arms": {"a": {"model": [1]}}}}', "mine/a needs fields"),
+        ('{"mine": {"preset": "quick", "seeds": [1], "arms": {"a": {}}, "train": "x"}}', "mine needs fields"),
+        ('{"mine": {"preset": "quick", "seeds": [1], "arms": {"../a": {}}}}', "names files: .*not '../a'"),
     ],
 )
 def test_a_file_of_experiments_that_is_none_is_said_in_one_line(monkeypatch, tmp_path, text, said):
@@ -152,6 +161,14 @@ def test_a_try_is_not_recorded(monkeypatch, tmp_path):
         list(experiment.measure("tiny", ["a"], [4], changes=change, record=True))
     ((_, _, record),) = experiment.measure("tiny", ["a"], [4], changes=change)
     assert len(record["curve"]) == 2 and not (tmp_path / "results").exists()
+
+
+def test_a_try_is_not_in_the_way_of_the_run_that_counts(monkeypatch, tmp_path):
+    plan(monkeypatch, tmp_path)
+    arm, tries = experiment.arms("tiny")[0]["a"], [{"model": [], "train": [{"epochs": n}]} for n in (1, 2)]
+    real = experiment.run_folder(arm, 4, {"model": [], "train": []})
+    assert real == experiment.run_folder(arm, 4) == tmp_path / "runs" / "tiny" / "a-seed4"
+    assert len({real, *(experiment.run_folder(arm, 4, changes) for changes in tries)}) == 3
 
 
 @pytest.mark.parametrize("words, said", [((["tyny"], []), "Did you mean 'tiny'"), ((["tiny"], ["c"]), "unknown arm of tiny 'c'")])

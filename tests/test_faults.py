@@ -249,6 +249,13 @@ def test_a_disk_without_locks_is_no_obstacle(tmp_path, monkeypatch):
             with pytest.raises(InputError, match="refused; name a folder that you may write to"), files.sole_use(tmp_path):
                 pass
 
+    def unknown(self):
+        raise NotImplementedError("as versions of the lock say it")
+
+    monkeypatch.setattr(files.FileLock, "acquire", unknown)
+    with files.sole_use(tmp_path) as alone:
+        assert alone
+
 
 @tries(12, 200)
 def test_damage_is_found_and_the_checkpoint_before_it_used(sets, tmp_path, tries, counted, capsys):

@@ -25,6 +25,12 @@ def test_one_image_is_enough():
     matplotlib.pyplot.close("all")
 
 
+def test_outputs_that_no_class_has_are_no_guesses():
+    image, p = np.zeros((1, 32, 32, 3), np.uint8), torch.tensor([[0.1, 0.2, 0.7]])
+    (_, below) = figures.guesses_figure(image, p, [1], ["a", "b"]).axes
+    assert [text.get_text() for text in below.texts] == ["b", "a"]
+
+
 @pytest.mark.parametrize("name", [r"$\bad$", "$x^2$", "cost in $"])
 def test_names_before_rows_are_drawn_as_they_are(name):
     figure = figures.rows_figure([np.zeros((2, 8, 8, 3), np.uint8)], [name])

@@ -107,6 +107,9 @@ def test_the_parts_together_end_in_time(tmp_path, monkeypatch):
     assert list(given) == ["checks", "speed", "evidence", "start"]
     assert sum(given.values()) + command.CLOSING == pytest.approx(8 * 60)
     assert given["start"] == pytest.approx(command.SHARES["start"] * 480) and given["evidence"] > 100
+    asked.minutes = 0.1
+    assert command.run(asked) == 1  # nothing could be measured
+    asked.minutes = 8.0
     now[0], asked.only = 0.0, "speed"
     assert command.run(asked) == 0 and given["speed"] == pytest.approx(480 - command.CLOSING)
 
@@ -259,6 +262,19 @@ def test_what_is_taken_is_checked(packed, tmp_path, monkeypatch):
     there.write_text(there.read_text().replace("1.0", "2.0"))
     with pytest.raises(InputError, match="another one already"):
         parcels.take(folder)
+    shutil.rmtree(results)
+    write = Path.write_bytes
+
+    def stopped(path, content):
+        if results not in path.parents:
+            return write(path, content)
+        write(path, content[:9])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "write_bytes", stopped)
+        parcels.take(folder)
+    assert len(parcels.take(folder)) == 2
     shutil.rmtree(results)
     whole = parcel.read_bytes()
     parcel.write_bytes(whole.replace(b'"a": 1.0', b'"a": 3.0'))

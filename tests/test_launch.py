@@ -35,6 +35,13 @@ def test_the_cell_fetches_the_library_into_an_environment_without_it(tmp_path):
     assert str(work) in again.stdout  # installed: the processes that a chapter starts find it too
 
 
+def test_the_cell_is_there_once_however_often_it_is_put_there():
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")])
+    for address in ("one", "two"):
+        notebook = launch.launched(notebook, address)
+    assert [cell.source == "1" for cell in notebook.cells] == [False, True] and "'two'" in notebook.cells[0].source
+
+
 def test_nothing_is_pinned_for_a_notebook_that_is_launched():
     assert "--no-deps" in launch.CELL and "==" not in launch.CELL and "requirements" not in launch.CELL
 

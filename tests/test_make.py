@@ -62,9 +62,23 @@ def test_files_that_the_pages_link_to_exist():
 
 def test_reproduce_hands_its_variables_on():
     command = make("--dry-run", "reproduce", "PROFILE=laptop", "SEED=3", "DATA=folder:x", "DEVICES=2", "RECORD=1").stdout
-    assert '--profile "laptop" --seed "3" --data "folder:x" --devices "2" --record' in command
-    assert '--seed "3" --data "folder:x" --report' in command
+    assert '--profile "laptop" --seed "3" --data "$DATA" --devices "2" --record' in command
+    assert '--seed "3" --data "$DATA" --report' in command
     assert "--record" not in make("--dry-run", "reproduce").stdout
+
+
+def test_what_a_user_names_comes_through_as_it_is(tmp_path):
+    (tmp_path / "say").write_text(f"#!{sys.executable}\nimport sys\nprint(sys.argv)\n")
+    (tmp_path / "say").chmod(0o755)
+    for named in ('my "photos"', "it's `date` $HOME $x", "a\\b"):
+        assert repr(named) in make("gpu", f"PY={tmp_path / 'say'}", f"DATA={named}").stdout
+
+
+@pytest.mark.parametrize("target", ["reproduce", "stress", "bench"])
+@pytest.mark.parametrize("no", ["0", "no", "1 0"])
+def test_only_one_asks_for_a_record(target, no):
+    done = make("--dry-run", target, f"RECORD={no}")
+    assert done.returncode != 0 and not done.stdout and f"RECORD is 1 or left out, not '{no}'" in done.stderr
 
 
 @pytest.mark.parametrize("name", PRESETS)

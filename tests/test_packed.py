@@ -574,6 +574,63 @@ def test_a_tree_with_an_index_of_its_own_is_no_packed_set(tmp_path):
         assert open_dataset(str(tree), root=tmp_path / "data", progress=False).classes == ("a", "b")
 
 
+@pytest.mark.parametrize(
+    "name, change",
+    [
+        ("labels-train.npy", lambda labels: labels + 9),
+        ("labels-train.npy", lambda labels: labels - 100),  # what torch passes over in silence
+        ("labels-train.npy", lambda labels: labels[:-1]),
+        ("labels-train.npy", lambda labels: labels.astype(float)),
+        ("mean_image.npy", lambda mean: mean[:1, :1]),
+        ("mean_image.npy", lambda mean: mean * np.nan),
+        ("index.json", lambda index: index | {"colour_covariance": [[1.0]]}),
+    ],
+)
+def test_parts_that_do_not_fit_together_are_refused_whatever_their_checksums_say(few, tmp_path, name, change):
+    folder = shutil.copytree(few[0], tmp_path / "p")
+    index = json.loads((folder / "index.json").read_text())
+    if name == "index.json":
+        index = change(index)
+    else:
+        np.save(folder / name, change(np.load(folder / name)))
+        index["files"][name] = shards.sha256_of(folder / name)
+    index.pop("sha256")
+    (folder / "index.json").write_text(json.dumps(index | {"sha256": packing.index_checksum(index)}))
+    with pytest.raises(InputError, match=r"is damaged \(.*\)\. Pack into it again"):
+        PackedDataset.open(folder)
+
+
+@pytest.mark.parametrize("splits", ["{}", '["x", 3]'])
+def test_an_index_of_hardly_anything_gets_one_line(tmp_path, splits):
+    tree = make_tree(tmp_path / "t", ("a",), size=(8, 8))
+    (tree / "index.json").write_text(f'{{"format": 1, "splits": {splits}}}')
+    with pytest.raises(InputError, match="t has no train split"):
+        open_dataset(tree, root=tmp_path)
+
+
+def test_a_split_that_was_packed_once_and_is_gone_is_not_there(tmp_path):
+    tree = make_tree(tmp_path / "tree", size=(8, 8))
+    pack(str(tree), tmp_path / "out")
+    assert PackedDataset.open(tmp_path / "out").has_split("test")
+    shutil.rmtree(tree / "val")
+    pack(str(tree), tmp_path / "out")
+    assert not PackedDataset.open(tmp_path / "out").has_split("test")
+
+
+def test_packing_again_that_was_stopped_leaves_no_set_of_old_and_new(tmp_path, monkeypatch):
+    """Its checksums and its mean image would be of pixels that are no longer there."""
+    tree = make_tree(tmp_path / "tree", ("a", "b"), size=(8, 8))
+    pack(str(tree), tmp_path / "out")
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(tree / "a/0.png")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(packing, "_write_index", lambda *_: signal.raise_signal(signal.SIGINT))
+        pack(str(tree), tmp_path / "out")
+    with pytest.raises(InputError, match="was not finished"):
+        PackedDataset.open(tmp_path / "out")
+    pack(str(tree), tmp_path / "out")
+    PackedDataset.open(tmp_path / "out").verify()
+
+
 def test_what_was_broken_and_what_is_in_both_are_verified_too(few, tmp_path):
     folder = shutil.copytree(few[0], tmp_path / "p")
     for name in ("broken.txt", "in_both.txt"):
@@ -915,7 +972,45 @@ def test_open_dataset_packs_once(tmp_path):
     assert len(held) == 2 and len(open_dataset(str(other), root=tmp_path / "data")) == 8
 
 
+def test_places_are_what_numpy_takes(photos10):
+    """A mask too: taken for numbers it would be the first two images, again and again."""
+    train = photos10[0]
+    third = train.subset(train.labels == 3)
+    assert set(third.labels) == {3} and (third.order == np.flatnonzero(train.labels == 3)).all()
+    assert (third.take(np.arange(len(third)) < 2) == train.take(third.order[:2])).all()
+    assert len(train.subset([])) == len(train.take([])) == 0
+    with pytest.raises(IndexError):
+        train.take([0.7])
+
+
+MANY = """
+import resource, sys
+from alexnet_lib import open_dataset
+dataset = open_dataset(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_NOFILE, (len(dataset.shards), resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+dataset.take(range(len(dataset)))
+"""
+
+
+def test_more_shards_than_a_process_may_usually_open(tmp_path, monkeypatch):
+    """As ImageNet has: a training and a validation set map a thousand each, and 1,024 files are what many systems allow."""
+    monkeypatch.setattr(packing, "SHARD_BYTES", 4 * 4 * 3 * 8 * 8)
+    pack(str(make_tree(tmp_path / "tree", ("a", "b"), count=60, size=(8, 8))), tmp_path / "out")
+    done = subprocess.run([sys.executable, "-c", MANY, str(tmp_path / "out")], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-500:]
+
+
+def test_a_home_is_a_place_to_pack_into(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    pack(str(make_tree(tmp_path / "tree", ("a",), count=1, size=(8, 8))), "~/out")
+    assert (tmp_path / "home/out/index.json").exists() and not (tmp_path / "~").exists()
+
+
 def test_size(tmp_path):
+    for wrong in (0, -5, 10**6):
+        with pytest.raises(InputError, match="1 to 4,096 pixels"):
+            open_dataset(str(make_tree(tmp_path / str(wrong), ("a", "b"))), root=tmp_path / "data", size=wrong)
     tree = make_tree(tmp_path / "tree", ("a", "b"))
     assert open_dataset(str(tree), root=tmp_path / "data").size == 256
     assert open_dataset(str(tree), root=tmp_path / "data", size=24).size == 24

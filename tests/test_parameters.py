@@ -110,6 +110,7 @@ def test_parameters_are_settled(tmp_path):
         ({"epochs": 1.5}, "epochs must be int"),
         ({"devices": 0}, "devices must be 1 or more"),
         ({"devices": True}, "devices must be int"),
+        ({"devices": 10**6}, "devices must be 1 or more, and at most the 32 images of a batch"),
     ],
 )
 def test_a_parameter_that_does_not_fit(change, words):

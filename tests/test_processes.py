@@ -14,7 +14,7 @@ from helpers import ROOT, is_running, run, settings
 from torch import distributed
 
 from alexnet_lib import InputError
-from alexnet_lib.system.processes import LAUNCHER, rank_and_world, run_in_processes
+from alexnet_lib.system.processes import LAUNCHER, pick_device, rank_and_world, run_in_processes
 
 WHOLE = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "0", "MASTER_ADDR": "here", "MASTER_PORT": "1"}
 
@@ -60,6 +60,13 @@ def test_a_rank_left_over_stops_a_training(tmp_path):
     assert done.stderr.strip().splitlines()[-1].startswith("error: the environment has RANK and not WORLD_SIZE")
 
 
+def test_a_processor_with_a_number_is_the_processor():
+    """Its runs would else count as those of a GPU."""
+    assert pick_device("cpu:0") == pick_device("cpu") == "cpu"
+    with pytest.raises(InputError, match="no device ''"):
+        pick_device("")
+
+
 def summed(group, mine: torch.Tensor) -> torch.Tensor:
     total = mine * (distributed.get_rank(group) + 1)
     distributed.all_reduce(total, group=group)
@@ -73,6 +80,8 @@ def refuse(group) -> None:
 def test_what_they_return_what_they_refuse_and_what_they_leave_alone():
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     assert [total.tolist() for total in run_in_processes(summed, torch.tensor([1.0, 2.0]))] == [[3.0, 6.0]] * 2
+    with pytest.raises(InputError, match="processes must be 1 or more, not 0"):
+        run_in_processes(refuse, processes=0)
     with pytest.raises(InputError, match=r"^set it to 3$"):
         run_in_processes(refuse, restarts=1)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +17,7 @@ import torch
 from helpers import ROOT, tries
 
 from alexnet_lib import InputError, ModelConfig, TrainConfig, introspection
+from alexnet_lib.config import preset
 from alexnet_lib.evidence import records
 from alexnet_lib.evidence.kernels import load_kernels
 
@@ -239,6 +240,20 @@ def test_publishing_copies_record_and_kernels(tmp_path, monkeypatch):
     assert [r["seed"] for r in records.read_experiment("e")] == [3] and records.read_experiment("none") == []
 
 
+def test_the_record_of_another_run_is_not_overwritten(tmp_path, monkeypatch):
+    """One of other data, for example: both are called by their experiment, arm and seed."""
+    monkeypatch.setenv("ALEXNET_RESULTS", str(tmp_path / "results"))
+    model, train = (asdict(config) for config in preset("quick"))
+    record = {"experiment": "e", "arm": "a", "seed": 3, "metrics": {"x": 1.0}, "model": model, "train": train, "data": {"n": 1}}
+    path = records.publish(record, tmp_path / "record.json")
+    assert records.publish(record | {"metrics": {"x": 2.0}}, tmp_path / "record.json") == path  # the same, measured again
+    before = path.read_bytes()
+    for change in ({"data": {"n": 2}}, {"train": train | {"lr": 0.5}}, {"model": model | {"dropout": 0.0}}):
+        with pytest.raises(InputError, match=r"a-seed3\.json is of a run with another network, training or data: move it away"):
+            records.publish(record | change, tmp_path / "record.json")
+    assert path.read_bytes() == before
+
+
 def test_a_run_on_the_processor_of_a_machine_with_a_card_says_so(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: f"card {device}")
@@ -252,3 +267,16 @@ def test_a_copy_without_git_is_told_its_commit(monkeypatch, tmp_path):
     assert records.commit() == "unknown"
     monkeypatch.setenv("ALEXNET_COMMIT", "0123abc")
     assert records.commit() == "0123abc"
+
+
+def test_the_commit_of_another_repository_is_not_taken_for_ours(monkeypatch, tmp_path):
+    """One around the environment that the library is installed in, or the one whose hook runs this."""
+    for words in (["init", "-q"], ["-c", "user.name=x", "-c", "user.email=x", "commit", "-q", "--allow-empty", "-m", "x"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    (tmp_path / "site-packages").mkdir()
+    monkeypatch.setattr(records, "REPOSITORY", tmp_path / "site-packages")
+    assert records.commit() == "unknown"
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))
+    assert records.commit() == "unknown"
+    monkeypatch.setattr(records, "REPOSITORY", tmp_path)
+    assert len(records.commit()) == 40

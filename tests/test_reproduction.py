@@ -82,6 +82,8 @@ def test_make_reproduce_ends_with_what_was_wrong(tmp_path):
     command = [sys.executable, "tools/reproduce.py"]
     done = subprocess.run([*command, "--profile", "quik"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and "Did you mean 'quick'" in done.stderr.strip().splitlines()[-1]
+    done = subprocess.run([*command, "--devices", "0", "--profile", "paper"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr == "error: DEVICES must be 1 or more, not 0\n"
     done = subprocess.run([*command, "--seed", str(2**64)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.startswith("error: seed must be at least 0")
     done = subprocess.run([*command, "--data", "folder:absent"], cwd=ROOT, capture_output=True, text=True, timeout=300)
@@ -115,8 +117,9 @@ def test_a_training_on_imagenet_is_announced_with_its_time(capsys, tmp_path):
     for count, said in ((200_000, "of 200,000 images"), (200, "")):  # of a packed set
         (tmp_path / "index.json").write_text(json.dumps({"splits": {"train": {"count": count}}}))
         assert said in announced("paper", str(tmp_path)) and bool(said) == bool(announced("paper", f"folder:{tmp_path}"))
-    (tmp_path / "index.json").write_text("{")
-    assert announced("paper", str(tmp_path)) == ""
+    for damaged in ("{", "[" * 10**5, '{"splits": {"train": {"count": Infinity}}}'):
+        (tmp_path / "index.json").write_text(damaged)
+        assert announced("paper", str(tmp_path)) == ""
 
 
 def test_a_precision_that_would_be_faster_is_hinted_at_before_it_starts(capsys, monkeypatch):
@@ -128,6 +131,38 @@ def test_a_precision_that_would_be_faster_is_hinted_at_before_it_starts(capsys, 
     monkeypatch.setattr("alexnet_lib.system.processes.pick_device", lambda *_: "cpu")
     reproduce.announce(argparse.Namespace(profile="paper", devices=1, data=""))
     assert "hint: this processor has bfloat16" in capsys.readouterr().err
+
+
+def test_folders_that_are_named_from_here_are_the_same_for_the_kernel(tmp_path, monkeypatch):
+    """It works in notebooks/, where a record would land in another results/."""
+    import reproduce
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("RUNS", "DATA", "RESULTS", "EXPERIMENTS"):
+        monkeypatch.setenv(f"ALEXNET_{name}", name)
+    code = "import os, sys; open('seen', 'w').write(' '.join(os.environ[f'ALEXNET_{name}'] for name in sys.argv[1:]))"
+    assert reproduce.wait_for([sys.executable, "-c", code, "RUNS", "DATA", "RESULTS", "EXPERIMENTS"]) == 0
+    assert (tmp_path / "seen").read_text().split() == [
+        str(tmp_path / name) for name in ("RUNS", "DATA", "RESULTS", "EXPERIMENTS")
+    ]
+
+
+def test_half_a_notebook_has_no_last_words(tmp_path):
+    """What a papermill that was killed has left."""
+    import reproduce
+
+    (tmp_path / "out.ipynb").write_text('{"cells": [')
+    assert reproduce.last_error(tmp_path / "out.ipynb") == reproduce.last_error(tmp_path / "absent.ipynb") == ""
+
+
+def test_a_system_without_the_signal_of_a_closed_terminal(capsys, monkeypatch):
+    import reproduce
+
+    asked = []
+    monkeypatch.delattr(reproduce.signal, "SIGHUP")
+    monkeypatch.setattr(reproduce.signal, "signal", lambda number, _: asked.append(number))
+    monkeypatch.setattr(sys, "argv", ["reproduce.py", "--profile", "quik"])
+    assert reproduce.main() == 1 and asked and "Did you mean 'quick'" in capsys.readouterr().err
 
 
 def test_runs_that_cannot_be_written_are_said_in_one_line(capsys, monkeypatch):

@@ -89,7 +89,9 @@ def test_runs_are_recorded_once_and_a_failed_one_is_named(few):
 
 def test_no_hours_at_all_start_no_run(few, monkeypatch):
     monkeypatch.setattr(runner, "_start", lambda *_: pytest.fail("started"))
-    assert not runner.run_all(runner.tasks(), device="cpu", hours=0).total()
+    ended = runner.run_all(runner.tasks(), device="cpu", hours=0)
+    assert not ended.total() and runner.in_words(ended, runner.tasks()) == "nothing was run"
+    assert runner.in_words(ended, []) == "all is recorded"
 
 
 STARTER = """

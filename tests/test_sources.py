@@ -7,6 +7,7 @@ import resource
 import tarfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from alexnet_lib import InputError
+from alexnet_lib import InputError, TrainConfig
 from alexnet_lib.data import download, sources
 from alexnet_lib.data import photos10 as photos
+from alexnet_lib.data.dataset import pack
+from alexnet_lib.evidence import records
 
 CONTENT = bytes(np.random.default_rng(0).integers(0, 256, 3_000_000, dtype=np.uint8))
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -178,6 +181,51 @@ def test_own_size_only_where_all_classes_share_it(tmp_path):
         for name, size in zip("abc", sizes, strict=True):
             make_tree(folder, (name,), count=1, size=size)
         assert sources.find(str(folder)).side == side
+
+
+def test_a_small_picture_that_comes_first_says_nothing_of_the_others(tmp_path):
+    for name in ("a", "b"):
+        make_tree(tmp_path / "t", (name,), count=5, size=(300, 200))
+        Image.new("RGB", (32, 32)).save(tmp_path / "t" / name / "0.png")
+    assert sources.find(str(tmp_path / "t")).side is None
+
+
+def test_a_folder_by_its_whole_path_and_a_source_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cifar10").mkdir()  # as in data/
+    (tmp_path / "mine").mkdir()
+    for data, found in (("cifar10", "cifar10"), ("mine", f"folder:{tmp_path}/mine"), ("folder:x/y", f"folder:{tmp_path}/x/y")):
+        assert sources.absolute(data) == found
+    for data, folder in (("cifar10", "quick-cifar10-seed0"), ("folder:cifar10", "quick-cifar10-")):
+        assert records.run_dir("x", "quick", TrainConfig.preset("quick", data=data), "photos10").name.startswith(folder)
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(InputError, match=r"no folder .*loop: name one with"):
+        sources.find("folder:loop")
+    with pytest.raises(InputError, match="Too many levels of symbolic links"):
+        pack(str(make_tree(tmp_path / "tree", ("a",), count=1)), "loop/x")
+
+
+def test_of_two_that_want_an_archive_at_once_one_unpacks_it(tmp_path, monkeypatch):
+    """The other would take away what the first has unpacked so far."""
+    unpacked = []
+
+    def unpack(archive, target):
+        unpacked.append(archive)
+        time.sleep(0.3)
+        make_tree(target / "imagenette2-160", ("train/n01440764", "val/n01440764"))
+
+    monkeypatch.setattr(sources, "fetch", lambda url, path, md5: path)
+    monkeypatch.setattr(sources, "unpack", unpack)
+    with ThreadPoolExecutor(2) as pool:
+        read = [pool.submit(sources.find("imagenette", root=tmp_path).read) for _ in range(2)]
+    assert {one.result().classes for one in read} == {("tench",)} and len(unpacked) == 1
+
+
+def test_checksums_where_md5_is_forbidden_for_secrets(tmp_path, monkeypatch):
+    """As on systems in FIPS mode."""
+    (tmp_path / "x").write_bytes(b"")
+    monkeypatch.setattr(hashlib, "new", lambda name, *_, **__: pytest.fail(name))
+    assert download._md5(tmp_path / "x") == "d41d8cd98f00b204e9800998ecf8427e"
 
 
 def test_a_name_is_not_taken_for_a_folder_beside_it(tmp_path, monkeypatch):

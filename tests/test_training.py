@@ -337,6 +337,12 @@ def test_compiled_is_the_same_network(photos10, tmp_path, monkeypatch):
     c.load_model(tmp_path / "compiled")
 
 
+def test_without_tensorboard_it_says_so(photos10, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(InputError, match="needs the package tensorboard"):
+        trained(photos10, tmp_path, epochs=1, limit=20, tensorboard=True)
+
+
 def test_tensorboard_gets_the_whole_curve(photos10, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -355,6 +361,22 @@ def test_a_folder_or_device_that_cannot_be_used_is_said_at_once(photos10, tmp_pa
         with pytest.raises(InputError, match="no device") as caught:
             fit(AlexNet(tiny_model()), photos10[0], None, tiny_training(), tmp_path, device=name, progress=False)
         assert "\n" not in str(caught.value)
+
+
+def test_the_folder_of_a_run_is_named_as_in_a_shell(photos10, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    trained(photos10, "~/run", epochs=1, limit=20)
+    assert c.newest(tmp_path / "home/run") and not (tmp_path / "~").exists()
+    with pytest.raises(InputError, match="'' is no path"):
+        trained(photos10, "", epochs=1, limit=20)
+
+
+def test_batch_normalisation_is_not_shared(photos10, tmp_path):
+    """Each process would normalise by its own images: the run would differ by more than rounding."""
+    net = AlexNet(tiny_model(norm={"kind": "batch"}), seed=0)
+    with pytest.raises(InputError, match="batch normalisation sees one process's images"):
+        training.Trainer(net, photos10[0], None, tiny_training(), tmp_path, "cpu", share=(0, 2))
 
 
 def test_the_second_ctrl_c_stops_at_once_and_handlers_come_back():

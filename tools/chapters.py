@@ -18,6 +18,7 @@ from slices import of_records
 from alexnet_lib.book.current import KEY, NOTEBOOKS, digest, stale
 from alexnet_lib.system.files import whole
 from alexnet_lib.system.progress import bar
+from alexnet_lib.system.strict import InputError
 
 VOLATILE = ("execution", "collapsed", "scrolled")  # metadata of cells that says when they ran, or how they looked
 
@@ -76,7 +77,11 @@ def main() -> int:
     if unknown := [name for name in asked.names if not any(path.name.startswith(name) for path in there)]:
         print(f"error: no notebook begins with {unknown[0]!r}", file=sys.stderr)
         return 1
-    chosen = there if asked.all or asked.names or asked.shown else stale()
+    try:
+        chosen = there if asked.all or asked.names or asked.shown else stale()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     chosen = [path for path in chosen if not asked.names or any(path.name.startswith(name) for name in asked.names)]
     failed = 0
     with bar(chosen, unit="chapter") as shown:

@@ -26,7 +26,7 @@ if importlib.util.find_spec("alexnet_lib") is None:
 def launched(notebook: nbformat.NotebookNode, address: str) -> nbformat.NotebookNode:
     """The notebook with the cell in front."""
     cell = nbformat.v4.new_code_cell(CELL.format(address=address), id="fetch", metadata={"tags": ["remove-cell"]})
-    notebook.cells.insert(0, cell)
+    notebook.cells = [cell, *(each for each in notebook.cells if each.get("id") != cell.id)]
     return notebook
 
 

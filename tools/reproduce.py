@@ -11,13 +11,16 @@ from contextlib import suppress
 from pathlib import Path
 
 from alexnet_lib.config import PRESETS, InputError, merge, one_of, preset
+from alexnet_lib.data.sources import absolute
 from alexnet_lib.evidence.records import REPOSITORY, read, run_dir
 from alexnet_lib.system.files import advice
-from alexnet_lib.system.strict import path_of
+from alexnet_lib.system.stopping import STOPPING
+from alexnet_lib.system.strict import path_of, whole_path
 
 NAME = "14_reproduction"
 IMAGENET = 1_281_167  # training images of ILSVRC-2012
 LARGE = 100_000  # images from which on a training is announced with its time
+PLACES = ("ALEXNET_RUNS", "ALEXNET_DATA", "ALEXNET_RESULTS", "ALEXNET_EXPERIMENTS")
 NOTEBOOK = REPOSITORY / "notebooks" / f"{NAME}.ipynb"
 SHOWN = {  # which figure the closing lines give: the first that the record has
     "test": "test accuracy",
@@ -48,14 +51,16 @@ def main() -> int:
     parser.add_argument("--record", action="store_true")
     parser.add_argument("--report", metavar="PAGE", help="print the closing lines instead of running")
     asked = parser.parse_args()
-    for request in (signal.SIGTERM, signal.SIGHUP):
+    for request in STOPPING:
         signal.signal(request, signal.default_int_handler)
     try:
         one_of("PROFILE", asked.profile, PRESETS)
-        asked.data = absolute(asked.data) if asked.data else ""
+        asked.data = absolute(asked.data) if asked.data else ""  # the notebook runs elsewhere
         usual = PRESETS[asked.profile][1]
         train = merge(usual, {"seed": asked.seed} | ({"data": asked.data} if asked.data else {}))
-        run = run_dir(NAME, asked.profile, train, usual.data).resolve()
+        if asked.devices < 1:
+            raise InputError(f"DEVICES must be 1 or more, not {asked.devices}")
+        run = whole_path(run_dir(NAME, asked.profile, train, usual.data))
         return report(run, REPOSITORY / asked.report) if asked.report else execute(run, asked)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -107,7 +112,7 @@ def announce(asked: argparse.Namespace) -> None:
 
 def images_of(data: str) -> int:
     """The training images of a packed set, as its index says; IMAGENET for that source; 0 where only packing would tell."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
+    with suppress(Exception):  # what is damaged is refused where it is opened
         index = json.loads((path_of(data.removeprefix("folder:")) / "index.json").read_text(encoding="utf-8"))
         return int(index["splits"]["train"]["count"])
     return IMAGENET if data == "imagenet" else 0
@@ -119,8 +124,8 @@ def wait_for(command: list[str]) -> int:
     Raises KeyboardInterrupt after Ctrl-C, SIGTERM or a closed terminal, when the command has ended.
     """
     # The kernel works in another folder, so that a relative one would be another place there.
-    places = {name: os.environ[name] for name in ("ALEXNET_RUNS", "ALEXNET_DATA") if os.environ.get(name)}
-    places = {name: str(path_of(place).resolve()) for name, place in places.items()}
+    places = {name: os.environ[name] for name in PLACES if os.environ.get(name)}
+    places = {name: str(whole_path(place)) for name, place in places.items()}
     with subprocess.Popen(command, env=os.environ | places, stdin=subprocess.PIPE, start_new_session=True) as process:
         try:
             return process.wait()
@@ -133,20 +138,15 @@ def wait_for(command: list[str]) -> int:
             raise
 
 
-def absolute(data: str) -> str:
-    """A folder by its whole path, since the notebook runs elsewhere."""
-    folder = path_of(data.removeprefix("folder:"))
-    return f"folder:{folder.resolve()}" if data.startswith("folder:") or folder.is_dir() else data
-
-
 def last_error(notebook: Path) -> str:
     """The message of the error that an executed notebook ended with."""
     import nbformat
 
-    for cell in nbformat.read(notebook, as_version=4).cells if notebook.exists() else ():
-        for output in cell.get("outputs", ()):
-            if output.output_type == "error":
-                return re.sub(r"\x1b\[[0-9;]*m", "", output.evalue)
+    with suppress(OSError, ValueError):  # there is none, or half of one
+        for cell in nbformat.read(notebook, as_version=4).cells:
+            for output in cell.get("outputs", ()):
+                if output.output_type == "error":
+                    return re.sub(r"\x1b\[[0-9;]*m", "", output.evalue)
     return ""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..evidence import records
 from ..evidence.claims import LEDGER, ledger
 from ..evidence.plans import plans
+from ..system.strict import InputError
 
 NOTEBOOKS = records.REPOSITORY / "notebooks"
 KEY = "records"  # in a notebook's metadata: what its outputs were made from
@@ -46,5 +47,12 @@ def digest(notebook: dict) -> str:
 
 def stale() -> list[Path]:
     """The notebooks whose outputs were made from other records than there are now."""
-    every = [(path, json.loads(path.read_text(encoding="utf-8"))) for path in sorted(NOTEBOOKS.glob("*.ipynb"))]
-    return [path for path, notebook in every if notebook["metadata"].get(KEY) != digest(notebook)]
+    return [path for path in sorted(NOTEBOOKS.glob("*.ipynb")) if not _is_current(path)]
+
+
+def _is_current(path: Path) -> bool:
+    try:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        return notebook["metadata"].get(KEY) == digest(notebook)
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} is no notebook ({error}): take it from version control again") from error

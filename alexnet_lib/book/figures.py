@@ -239,7 +239,7 @@ def guesses_figure(
         top.imshow(image)
         top.set_title(classes[label], fontsize=9, parse_math=False)
         top.axis("off")
-        best = p.topk(min(count, len(classes)))
+        best = p[: len(classes)].topk(min(count, len(classes)))  # the network may have outputs that no class has
         places = np.arange(len(best.indices))
         colours = [COLOURS[0] if i == label else COLOURS[3] for i in best.indices]
         below.barh(places, best.values.tolist(), height=0.3, color=colours)

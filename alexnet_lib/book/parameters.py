@@ -48,8 +48,6 @@ def settle(namespace: dict, experiment: str) -> Settings:
     keep_pages()
     rank_and_world()
     given = check(namespace, KNOWN, Settings, sorted(train_fields | model_fields))
-    if given["devices"] < 1:
-        raise InputError(f"devices must be 1 or more, not {given['devices']}")
     model, train = preset(given["profile"])
     usual = train.data
     changes = {"model": dict(given["model"]), "train": dict(given["train"])}
@@ -57,6 +55,9 @@ def settle(namespace: dict, experiment: str) -> Settings:
         changes["train" if name in train_fields else "model"][name] = given[name]
     beside = {"seed": given["seed"]} | ({"data": given["data"]} if given["data"] else {})
     model, train = merge(model, changes["model"]), merge(train, beside | changes["train"])
+    if not 1 <= given["devices"] <= train.batch_size:
+        share = f"at most the {train.batch_size} images of a batch"
+        raise InputError(f"devices must be 1 or more, and {share}, not {given['devices']}")
     run_dir = path_of(given["run_dir"]) if given["run_dir"] else records.run_dir(experiment, given["profile"], train, usual)
     return Settings(given["profile"], model, train, changes, run_dir, given["record"], given["devices"])
 

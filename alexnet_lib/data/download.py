@@ -7,6 +7,7 @@ import tarfile
 import urllib.error
 import urllib.request
 import zlib
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path, PureWindowsPath
 
@@ -114,4 +115,4 @@ def _refuse(archive: Path, member: tarfile.TarInfo, left: int) -> None:
 
 def _md5(path: Path) -> str:
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
+        return hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()  # some systems forbid it else

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..system.files import advice, whole
 from ..system.progress import bar
-from ..system.strict import InputError
+from ..system.strict import InputError, path_of, whole_path
 from ..system.workers import each
 from . import sources
 from .folders import Listing, Split, shown, state
@@ -46,8 +46,10 @@ def pack(
     Raises:
         InputError: too many broken images (dest/broken.txt lists them), a disk that is full, or as sources.find.
     """
-    source, dest = sources.find(data, root), Path(dest)
-    if source.origin and dest.resolve().is_relative_to(source.origin):
+    source, dest = sources.find(data, root), path_of(dest)
+    if size is not None and not 1 <= size <= 4096:
+        raise InputError(f"size is the side of the packed images, 1 to 4,096 pixels, not {size}")
+    if source.origin and whole_path(dest).is_relative_to(source.origin):
         raise InputError(f"{shown(dest)} lies in the folder that is packed, as if it were a class: name a folder outside it")
     listing = source.read()
     facts = {"name": source.name, "listing": state(listing, source.compared) if source.compared else None}

@@ -96,6 +96,7 @@ def write_shard(shard: Shard) -> int:
     with one_at_a_time(shard.facts.with_suffix(".lock")):
         tidy(shard.pixels, shard.facts)
         if not shard.is_done():  # another process may have done it by now
+            (shard.dest / "index.json").unlink(missing_ok=True)  # it speaks of other pixels: until the last shard there is none
             _fill(shard)
     return len(shard.labels)
 

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ..system.strict import InputError, one_of, path_of
+from ..system.files import advice
+from ..system.strict import InputError, one_of, path_of, whole_path
 from .download import fetch, unpack
 from .folders import TESTS, Listing, Split, own_side, shown, tree
 from .photos10 import PHOTOS, photographs10, photos10
+from .shards import one_at_a_time
 
-__all__ = ["NAMES", "PHOTOS", "Source", "data_root", "find", "hold_out", "photographs10"]  # chapters take the photographs here
+# Chapters take the photographs here.
+__all__ = ["NAMES", "PHOTOS", "Source", "absolute", "data_root", "find", "hold_out", "photographs10"]
 
 IMAGENETTES = {"imagenette": "160px", "imagenette-160": "160px", "imagenette-320": "320px", "imagenette-full": "full"}
 NAMES = ("photos10", "cifar10", *IMAGENETTES, "imagenet")
@@ -72,12 +75,20 @@ def find(data: str, root: Path | str | None = None) -> Source:
         return Source(name, None, partial(imagenette, IMAGENETTES[data], root / name), compared=str(unpacked))
     if data == "imagenet":
         return Source("imagenet", None, partial(imagenet, root / "imagenet"))
-    folder = path_of(data.removeprefix("folder:")).resolve()
+    folder = whole_path(data.removeprefix("folder:"))
     if not folder.is_dir():
         if not data.startswith("folder:") and os.sep not in data:
             one_of("data set", data, (*NAMES, "folder:PATH"))
         raise InputError(f"no folder {shown(folder)}: name one with a subfolder a class, or with train/ and test/ of these")
     return Source(shown(folder.name)[:50], own_side(folder), partial(tree, folder), str(folder), compared=str(folder))
+
+
+def absolute(data: str) -> str:
+    """What a user calls a data set, as it can be read from any folder: a path from the root on, a source by its name."""
+    if data in NAMES:
+        return data
+    folder = whole_path(data.removeprefix("folder:"))
+    return f"folder:{folder}" if data.startswith("folder:") or folder.is_dir() else data
 
 
 def hold_out(splits: dict[str, Split], share: float) -> dict[str, Split]:
@@ -107,13 +118,26 @@ def cifar10(folder: Path) -> Listing:
     """CIFAR-10 from its own site, by torchvision's address and checksum, read by torchvision."""
     from torchvision.datasets import CIFAR10
 
-    if not (folder / CIFAR10.base_folder).is_dir():
-        unpack(fetch(CIFAR10.url, folder / CIFAR10.filename, CIFAR10.tgz_md5), folder)
+    _fetched(CIFAR10.url, folder / CIFAR10.filename, CIFAR10.tgz_md5, folder / CIFAR10.base_folder)
     try:
         sets = {split: CIFAR10(str(folder), train=split == "train") for split in ("train", "test")}
     except RuntimeError as error:
         raise InputError(f"CIFAR-10 in {folder} is damaged. Remove {folder / CIFAR10.base_folder} and start again") from error
     return Listing(tuple(sets["train"].classes), {name: Split(s.data, np.array(s.targets)) for name, s in sets.items()})
+
+
+def _fetched(url: str, archive: Path, md5: str, unpacked: Path) -> None:
+    """Fetches an archive and unpacks it, unless that was done. Of the processes that come here at once, one does it."""
+    if unpacked.is_dir():
+        return
+    try:
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        with one_at_a_time(archive.parent.with_name(f"{archive.parent.name}.lock")):
+            if not unpacked.is_dir():
+                unpack(fetch(url, archive, md5), archive.parent)
+    except OSError as error:
+        hint = "Name another place with ALEXNET_DATA"
+        raise InputError(f"cannot write to {shown(archive.parent)}: {advice(error)}. {hint}") from error
 
 
 def imagenette(variant: str, folder: Path) -> Listing:
@@ -122,8 +146,7 @@ def imagenette(variant: str, folder: Path) -> Listing:
 
     url, md5 = Imagenette._ARCHIVES[variant]
     archive = folder / url.rpartition("/")[2]
-    if not archive.with_suffix("").is_dir():
-        unpack(fetch(url, archive, md5), folder)
+    _fetched(url, archive, md5, archive.with_suffix(""))
     found = tree(archive.with_suffix(""), TESTS[1:])
     if strange := [name for name in found.classes if name not in Imagenette._WNID_TO_CLASS]:
         where = archive.with_suffix("")

@@ -1,6 +1,7 @@
 """One run from data to record, and the experiments of experiments.json: named arms, each a change of a preset."""
 
 import functools
+import hashlib
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ import torch
 from ..batches import split_holdout
 from ..config import InputError, ModelConfig, TrainConfig, preset
 from ..data.dataset import open_dataset
+from ..data.sources import absolute
 from ..evaluation import check_fits, predict_by_views
 from ..model import AlexNet
 from ..system.precision import settled
@@ -88,6 +90,7 @@ def train_network(
     model: ModelConfig, train: TrainConfig, run_dir: Path, *, device: str | None = None, keep_classes: bool = False
 ) -> tuple[AlexNet, Result, dict]:
     """The part of `run` that trains: the network, what fit() returns, and the data sets by role, None where there is none."""
+    train = replace(train, data=absolute(train.data))  # whoever evaluates its checkpoint may be in another folder
     sets = open_sets(train, model)
     if not keep_classes:
         model = replace(model, classes=len(sets["train"].classes))
@@ -113,15 +116,20 @@ def open_sets(train: TrainConfig, model: ModelConfig) -> dict:
     """The data sets of a run by role: train, valid (held out) and test, None where there is none; packed for the network."""
     size = model.packed_size
     whole = open_dataset(train.data, "train", size=size)
-    if whole.size > 1.5 * size and rank_and_world()[0] == 0:
-        hint = f"pack {whole.name} again with --size {size}, or set model.image_size"
-        print(f"note: the network sees crops of {model.image_size} pixels of images of {whole.size}: {hint}", file=sys.stderr)
+    compare_sizes(whole, model)
     train_set, valid_set = split_holdout(whole, train)
     if rank_and_world()[0] == 0 and (lost := whole.lost(train_set.labels)):
         what = f"of {len(lost)} classes, such as {lost[0]}, no image is among the {len(train_set)} to train on"
         print(f"note: {what}: raise train.limit", file=sys.stderr)
     test_set = open_dataset(train.data, "test", size=size) if whole.has_split("test") else None
     return {"train": train_set, "valid": valid_set, "test": test_set}
+
+
+def compare_sizes(dataset, model: ModelConfig) -> None:
+    """One line where a network sees a small part of each image, as they were packed for a larger one."""
+    if dataset.size > 1.5 * model.packed_size and rank_and_world()[0] == 0:
+        hint = f"pack {dataset.name} again with --size {model.packed_size}, or set model.image_size"
+        print(f"note: the network sees crops of {model.image_size} pixels of images of {dataset.size}: {hint}", file=sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -196,11 +204,26 @@ def measure(
             continue
         if record and (why := of_another_kind(experiment, pick_device(device))):
             raise InputError(f"{why}: choose another --device, or set ALEXNET_RESULTS to a folder of yours")
-        run_dir = records.runs_root() / experiment / f"{arm.name}-seed{seed}"
+        run_dir = run_folder(arm, seed, changes)
         done, path = run(model, train, run_dir, experiment=experiment, arm=arm.name, device=device, test=arm.test)
         if record and rank_and_world()[0] == 0:
             records.publish(done, path)
         yield arm, seed, done
+
+
+def may_record(experiment: str, fit_only: bool) -> None:
+    """Raises InputError where a training can have no record in results/: it makes none, or another command measures it."""
+    records.results_root()
+    if fit_only:
+        raise InputError("--fit-only makes no record: leave out --record, or --fit-only")
+    if experiment in plans():
+        raise InputError(f"{experiment} is planned: python -m alexnet_lib measure {experiment} --record writes its records")
+
+
+def run_folder(arm: Arm, seed: int, changes: dict[str, list[dict]] | None = None) -> Path:
+    """The folder of a run of an experiment; a try with changes has its own, so that it is not in the way of the real one."""
+    tried = hashlib.sha256(repr(changes).encode()).hexdigest()[:6] if changes and any(changes.values()) else ""
+    return records.runs_root() / arm.experiment / f"{arm.name}-seed{seed}{tried and '-tried-'}{tried}"
 
 
 def is_recorded(arm: Arm, model: ModelConfig, train: TrainConfig) -> bool:

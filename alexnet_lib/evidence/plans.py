@@ -4,8 +4,11 @@ import json
 import os
 from pathlib import Path
 
-from ..system.strict import InputError, path_of
+from ..system.strict import InputError, file_name, one_of, path_of
 from . import records
+
+OF_AN_ARM = ("model", "train", "seeds")
+OF_A_PLAN = (*OF_AN_ARM, "about", "preset", "arms", "baseline", "selection")
 
 
 def plans_path() -> Path:
@@ -47,6 +50,15 @@ def _check(name: str, plan) -> None:
     for some in [plan.get("seeds"), *(arm["seeds"] for arm in arms.values() if "seeds" in arm)]:
         if not isinstance(some, list) or not all(type(seed) is int for seed in some):
             raise ValueError(f"{name} needs seeds, whole numbers")
+    for each in (name, *arms):
+        file_name("the name of an experiment or an arm", each)
+    for what, part, keys in ((name, plan, OF_A_PLAN), *((f"{name}/{arm}", arms[arm], OF_AN_ARM) for arm in arms)):
+        for key in part:
+            one_of(f"key of {what}", key, keys)
+        if not all(isinstance(part.get(fields, {}), dict) for fields in ("model", "train")):
+            raise ValueError(f"{what} needs fields and their values as its model and train")
+    if type(plan.get("selection", False)) is not bool:
+        raise ValueError(f"selection of {name} must be true or false")
 
 
 def of_another_kind(experiment: str, device: str) -> str:

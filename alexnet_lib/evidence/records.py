@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ..config import InputError, ModelConfig, TrainConfig
+from ..data.sources import absolute
 from ..system.files import advice, whole
 from ..system.strict import path_of
 
@@ -35,9 +36,9 @@ def runs_root() -> Path:
 
 def run_dir(experiment: str, name: str, train: TrainConfig, usual: str) -> Path:
     """The folder of a run: EXPERIMENT/NAME-seedN below `runs_root`, or NAME-DATA-seedN where the data is not the usual."""
-    data = train.data.removeprefix("folder:")
-    if data != train.data or os.sep in data or path_of(data).is_dir():  # two folders may have one name
-        folder = path_of(data).resolve()
+    data = absolute(train.data)
+    if data.startswith("folder:"):  # two may have one name
+        folder = Path(data.removeprefix("folder:"))
         data = f"{folder.name[:50]}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:6]}"
     between = "" if train.data == usual else "-" + re.sub(r"[^\w.-]", "_", data)
     return runs_root() / experiment / f"{name}{between}-seed{train.seed}"
@@ -80,7 +81,8 @@ def commit() -> str:
     without .git is told, else "unknown"."""
 
     def git(*words: str) -> str:
-        done = subprocess.run(["git", "-C", str(REPOSITORY), *words], capture_output=True, text=True)
+        own = f"--git-dir={REPOSITORY / '.git'}", f"--work-tree={REPOSITORY}"  # and no other, above it or in the environment
+        done = subprocess.run(["git", *own, *words], capture_output=True, text=True)
         return done.stdout.strip() if done.returncode == 0 else ""
 
     try:
@@ -208,8 +210,11 @@ def ranks(record: dict) -> np.ndarray:
 
 def publish(record: dict, written: Path) -> Path:
     """Copies the kernels beside the file that a record was `written` to, and then the record, to results/: a record that is
-    there has its kernels. Returns its new path. Raises InputError where that fails."""
+    there has its kernels. Returns its new path. Raises InputError where that fails, or results/ has another run by that name."""
     path = results_path(record)
+    if path.exists() and _what_ran(read(path)) != _what_ran(record):
+        hint = f"move it away and give the same command again. The record of this one is {written}"
+        raise InputError(f"{path} is of a run with another network, training or data: {hint}")
     if (kernels := kernels_path(written)).exists():
         try:
             with whole(kernels_path(path)) as partial:
@@ -217,6 +222,11 @@ def publish(record: dict, written: Path) -> Path:
         except OSError as error:
             raise InputError(f"cannot write {kernels_path(path)}: {advice(error)}") from error
     return write(record, path)
+
+
+def _what_ran(record: dict) -> tuple:
+    model, train = record.get("model"), record.get("train")
+    return record.get("data"), model and ModelConfig.from_dict(model), train and TrainConfig.from_dict(train)
 
 
 def keep(record: dict, published: bool) -> Path:

@@ -21,6 +21,7 @@ from statistics import mean
 from tabulate import tabulate
 
 from ..config import InputError, one_of
+from ..system.processes import pick_device
 from ..system.progress import bar
 from ..system.stopping import WATCHES, stop_requests
 from ..system.workers import cores
@@ -109,6 +110,7 @@ def run_all(
     Raises:
         KeyboardInterrupt: after Ctrl-C or SIGTERM, when what ran has written its checkpoints.
     """
+    device = device if device is None else pick_device(device)
     on_cpu = device == "cpu" or not _has_gpu()
     waiting = wanted(every, "cpu" if on_cpu else "cuda")
     jobs = jobs or (cores() if on_cpu else ON_A_GPU)
@@ -139,6 +141,12 @@ def run_all(
     if stop.is_set():
         raise KeyboardInterrupt
     return ended
+
+
+def in_words(ended: Counter, every: Sequence[Task]) -> str:
+    """How many runs ended in which way; where none did, whether there was none to run."""
+    none = "all is recorded" if all(task.record.exists() for task in every) else "nothing was run"
+    return ", ".join(f"{count} {word}" for word, count in ended.items() if count) or none
 
 
 def wanted(every: Sequence[Task], device: str) -> list[Task]:

@@ -15,6 +15,7 @@ ADVICE = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space: a quota is used up",
     errno.EFBIG: "allow larger files (ulimit -f), or name a folder on another disk",
+    errno.EMFILE: "allow more open files (ulimit -n)",
     errno.EACCES: "name a folder that you may write to",
     errno.EPERM: "name a folder that you may write to",
     errno.EROFS: "name a folder on a disk that can be written",
@@ -64,6 +65,8 @@ def sole_use(folder: Path) -> Iterator[bool]:
     except Timeout:
         yield False
         return
+    except NotImplementedError:  # as some versions of the lock say it
+        pass
     except OSError as error:
         if error.errno not in LOCKLESS:
             raise InputError(f"cannot write to {folder}: {advice(error)}") from error
@@ -71,6 +74,17 @@ def sole_use(folder: Path) -> Iterator[bool]:
         yield True
     finally:
         lock.release()
+
+
+def open_more(count: int) -> None:
+    """Lets this process hold so many more files open than now, as far as its system allows it. A mapped file is an open one."""
+    with suppress(ImportError, OSError, ValueError):
+        import resource  # Windows has none, and no such limit
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != resource.RLIM_INFINITY:
+            wanted = soft + count
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 
 def advice(error: OSError) -> str:

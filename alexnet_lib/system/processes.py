@@ -29,13 +29,14 @@ UNGUARDED = 64  # exit status of a new process that finds itself about to start 
 
 def pick_device(name: str | None = None) -> str:
     """The device asked for, or a GPU where there is one; under torchrun "cuda" is the GPU of this process."""
-    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if name == "cuda" else name
     try:
         torch.zeros(1, device=name).item()  # "meta" has no numbers
     except (RuntimeError, AssertionError, ImportError) as error:
         raise InputError(f"no device {name!r} here: {str(error).splitlines()[0]}") from error
-    return name
+    return "cpu" if torch.device(name).type == "cpu" else name  # there is one, whatever its number
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -100,6 +101,8 @@ def run_in_processes(
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    if processes < 1:
+        raise InputError(f"processes must be 1 or more, not {processes}")
     if getattr(multiprocessing.current_process(), "_inheriting", False):  # it reads its parent's script
         os._exit(UNGUARDED)
     with tempfile.TemporaryDirectory(prefix="alexnet-", ignore_cleanup_errors=True) as folder, _launcher_kept_quiet():

@@ -4,6 +4,7 @@ In a terminal that is standard error. In a notebook kernel there are two places:
 is replaced in place (so that an executed notebook keeps no trail of it), and the terminal that started papermill.
 """
 
+import io
 import os
 import sys
 import threading
@@ -15,16 +16,30 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from .strict import InputError
+
 UNWATCHED = 30.0  # seconds between lines where nobody watches
 APPEARS_AFTER = 3.0  # seconds until a bar shows in a cell: a quick one leaves it as it is
+
+
+def open_outputs() -> None:
+    """Makes standard output and error take any file's name; one that was closed when the process started takes all and shows
+    nothing."""
+    for name in ("stdout", "stderr"):
+        if (stream := getattr(sys, name)) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def tensorboard(folder: Path | None) -> AbstractContextManager:
     """A writer of curves for TensorBoard into a folder; None where there is to be none."""
     if folder is None:
         return nullcontext()
-    from torch.utils.tensorboard import SummaryWriter
-
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise InputError("tensorboard=true needs the package tensorboard: install it, or do without") from None
     return SummaryWriter(folder)
 
 

@@ -65,6 +65,11 @@ def path_of(text: str | os.PathLike) -> Path:
         raise InputError(f"{text}: there is no such home folder here. Write the path in full") from None
 
 
+def whole_path(text: str | os.PathLike) -> Path:
+    """`path_of`, from the root on and with links followed; one that leads to itself stays, and leads nowhere."""
+    return Path(os.path.realpath(path_of(text)))
+
+
 def merge(config, overrides: dict, where: str = ""):
     """config with fields replaced, nested parts by dicts of their fields. Raises InputError for what does not fit."""
     hints = typing.get_type_hints(type(config))

@@ -22,6 +22,7 @@ import torch
 
 from alexnet_lib.config import InputError
 from alexnet_lib.evidence import records
+from alexnet_lib.system.files import advice
 
 from . import checks, evidence, grid, parcels, speed, start
 
@@ -48,6 +49,8 @@ def main() -> int:
         if asked.take:
             print("\n".join(f"taken: {path}" for path in parcels.take(asked.take)))
             return 0
+        if asked.side_by_side < 1:
+            raise InputError(f"--side-by-side must be 1 or more, not {asked.side_by_side}")
         if asked.runs:
             grid.read(asked.runs)  # a slip is said before the card is used
         rehearsed = "-rehearsed" if asked.device == "cpu" else ""  # its tiny runs are nothing that a card goes on from
@@ -58,6 +61,9 @@ def main() -> int:
         return run(asked)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:  # such as a folder that cannot be written
+        print(f"error: {error.filename or 'the system says'}: {advice(error)}", file=sys.stderr)
         return 1
 
 
@@ -71,7 +77,7 @@ def run(asked: argparse.Namespace) -> int:
         planned = SHARES.get(name) if not asked.only else None
         seconds = min(left, planned * whole) if planned else left - (0 if asked.only else SHARES["start"] * whole)
         print(f"== {name}, {max(0, seconds):.0f} s", flush=True)
-        if seconds > 0 and not finished(name, seconds, asked):
+        if not (seconds > 0 and finished(name, seconds, asked)):
             failed.append(name)
     print("\n".join(table(asked.out)))
     for path in parcels.pack(asked.out / "results", asked.out / "parcels"):

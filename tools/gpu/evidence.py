@@ -116,8 +116,8 @@ def _work(waiting, done, device: str, data: str, out: Path, changes: dict | None
             return
         what, began = f"{name} {arm} seed {seed}", time.perf_counter()
         try:
-            for _, _, record in experiment.measure(name, [arm], [seed], data=data, changes=changes, device=device):
-                written = records.runs_root() / name / f"{arm}-seed{seed}" / "record.json"
+            for of, _, record in experiment.measure(name, [arm], [seed], data=data, changes=changes, device=device):
+                written = experiment.run_folder(of, seed, changes) / "record.json"
                 os.environ["ALEXNET_RESULTS"] = str(out / "results")
                 records.publish(record, written)
                 os.environ.pop("ALEXNET_RESULTS")

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from alexnet_lib.config import InputError
 from alexnet_lib.evidence import records
+from alexnet_lib.system.files import whole
 
 MOST, BYTES = 8, 15 * 2**20  # files, and bytes of each
 SUMS = "SHA256SUMS"
@@ -78,8 +79,8 @@ def take(folder: Path) -> list[Path]:
                     raise InputError(f"{name} is a record of {record['experiment']} {record['arm']}, by another name")
     for name, content in found.items():
         there = root / name
-        there.parent.mkdir(parents=True, exist_ok=True)
-        there.write_bytes(content)
+        with whole(there) as partial:
+            partial.write_bytes(content)
     return [root / name for name in found]
 
 
