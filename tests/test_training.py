@@ -270,7 +270,7 @@ def test_a_plateau_run_ends_when_nothing_improves_and_stays_ended(photos10, tmp_
     net, again = trained(photos10, tmp_path, **changes)
     assert again.step == result.step and again.curve == result.curve
     assert torch.equal(net.state_dict()["features.0.weight"], weights(tmp_path)["model.features.0.weight"])
-    with pytest.raises(InputError, match="watches a validation error"):
+    with pytest.raises(InputError, match="watches images held out"):
         trained(photos10, tmp_path / "blind", **changes, holdout=0)
 
 

@@ -40,18 +40,18 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help="write to results/bench/")
     parser.add_argument("--only", metavar="NAME", choices=PARTS, help=f"one part: {', '.join(PARTS)}")
     asked = parser.parse_args()
+    kind = "gpu" if torch.cuda.is_available() else "cpu"
+    committed = records.results_path({"experiment": "bench", "seed": 0, "arm": kind})
+    before = records.read(committed) if committed.exists() else None  # a damaged one is said now, and not after half an hour
     memory.keep_pages()
     rows = []
     for name in [asked.only] if asked.only else PARTS:
         for row in PARTS[name](3 if asked.quick else 7):
             rows.append(row)
             print(shown(row), flush=True)
-    kind = "gpu" if torch.cuda.is_available() else "cpu"
     record = {"experiment": "bench", "seed": 0, "arm": kind + (f"-{asked.only}" if asked.only else "")}
     record |= {"environment": records.environment() | {"precision": "float32", "bfloat16": has_bfloat16("cpu")}}
     record |= {"metrics": {f"{r['what']}, {r['threads']} threads": r["ratio"] for r in rows}, "rows": rows}
-    committed = records.results_path(record | {"arm": kind})
-    before = records.read(committed) if committed.exists() else None
     records.keep(record, asked.record)
     missed = [f"{r['what']}: {r['ratio']:.2f} for {r['target']:g}" for r in rows if r["ratio"] < r["target"]]
     missed += fallen(record, before)
