@@ -94,7 +94,8 @@ def test_every_sentence_of_the_ledger_can_be_said_in_chinese():
         assert not re.search(
             r"\b(the|of|runs?|seeds?|points|where|far|least|most)\b", re.sub(r"`[^`]*`|python -m .*", "", shown)
         ), shown
-    every = verdicts.verdicts()
+    waiting = next(verdict for _, verdict in judged if verdict.word == "not measured yet")
+    every = verdicts.verdicts() | {"lrn": waiting}
     said = cards.tally_text(every, ZH) + ledger.controls(every, ZH) + ledger.picture(every, ZH)
     said += ledger.shared_runs(every, {}, 0.0, ZH) + ledger.shared_runs(every, {"lrn": True}, 1.5, ZH)
     assert "尚未测量" in said and "claims</span>" not in said
