@@ -21,7 +21,7 @@ from ..system.strict import InputError, path_of
 from . import sources
 from .folders import shown, state
 from .packing import FORMAT, index_checksum, pack
-from .shards import PARTS, SCALING, is_whole, one_at_a_time
+from .shards import PARTS, SCALING, is_whole
 
 
 class NotWhole(InputError):
@@ -56,13 +56,8 @@ def open_dataset(
     try:
         found = PackedDataset.open(folder, split)
     except NotWhole:
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with one_at_a_time(folder.with_name(f"{folder.name}.lock")):
-                return _opened_or_packed(folder, split, data, size=side, root=root, holdout=holdout, progress=progress)
-        except OSError as error:
-            where = "Name another place with ALEXNET_DATA"
-            raise InputError(f"cannot write to {shown(folder.parent)}: {advice(error)}. {where}") from error
+        with sources.only_one(folder.with_name(f"{folder.name}.lock"), folder.parent):
+            return _opened_or_packed(folder, split, data, size=side, root=root, holdout=holdout, progress=progress)
     there = found.listing and Path(source.compared).is_dir()  # what a pack was made of may be gone
     if there and found.listing != state(source.read(), source.compared):
         raise InputError(

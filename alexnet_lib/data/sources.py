@@ -5,7 +5,8 @@ What can be fetched is fetched on first use, and its checksum verified before it
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from .photos10 import PHOTOS, photographs10, photos10
 from .shards import one_at_a_time
 
 # Chapters take the photographs here.
-__all__ = ["NAMES", "PHOTOS", "Source", "absolute", "data_root", "find", "hold_out", "photographs10"]
+__all__ = ["NAMES", "PHOTOS", "Source", "absolute", "data_root", "find", "hold_out", "only_one", "photographs10"]
 
 IMAGENETTES = {"imagenette": "160px", "imagenette-160": "160px", "imagenette-320": "320px", "imagenette-full": "full"}
 NAMES = ("photos10", "cifar10", *IMAGENETTES, "imagenet")
@@ -130,14 +131,21 @@ def _fetched(url: str, archive: Path, md5: str, unpacked: Path) -> None:
     """Fetches an archive and unpacks it, unless that was done. Of the processes that come here at once, one does it."""
     if unpacked.is_dir():
         return
+    folder = archive.parent
+    with only_one(folder.with_name(f"{folder.name}.lock"), folder):
+        if not unpacked.is_dir():
+            unpack(fetch(url, archive, md5), folder)
+
+
+@contextmanager
+def only_one(lock: Path, place: Path) -> Iterator[None]:
+    """One process at a time writes to a place below data_root, which is made. Raises InputError for what the disk refuses."""
     try:
-        archive.parent.mkdir(parents=True, exist_ok=True)
-        with one_at_a_time(archive.parent.with_name(f"{archive.parent.name}.lock")):
-            if not unpacked.is_dir():
-                unpack(fetch(url, archive, md5), archive.parent)
+        place.mkdir(parents=True, exist_ok=True)
+        with one_at_a_time(lock):
+            yield
     except OSError as error:
-        hint = "Name another place with ALEXNET_DATA"
-        raise InputError(f"cannot write to {shown(archive.parent)}: {advice(error)}. {hint}") from error
+        raise InputError(f"cannot write to {shown(place)}: {advice(error)}. Name another place with ALEXNET_DATA") from error
 
 
 def imagenette(variant: str, folder: Path) -> Listing:
