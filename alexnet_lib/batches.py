@@ -5,7 +5,6 @@ for the whole batch and keeps its own part (tests/test_torchrun.py). How fast ba
 """
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Generator, Tensor
 
 from .augment import colour_noise, cut, random_crops
 from .config import InputError, ModelConfig, TrainConfig
+from .system.workers import each_ahead
 
 
 class Batches:
@@ -29,7 +29,7 @@ class Batches:
         rank, world: which process this is, of how many.
 
     Raises:
-        InputError: there are more processes than images in a batch.
+        InputError: there are more processes than images in a batch, or one image for batch normalisation.
     """
 
     def __init__(self, dataset, model: ModelConfig, config: TrainConfig, device: torch.device, rank: int = 0, world: int = 1):
@@ -37,6 +37,8 @@ class Batches:
         self.size = min(config.batch_size, len(dataset))
         if self.size < world:
             raise InputError(f"a batch of {self.size} images leaves some of {world} processes without one: set batch_size")
+        if self.size == 1 and model.norm.kind == "batch":
+            raise InputError("batch normalisation compares the images of a batch, and there is one: set batch_size or norm.kind")
         self.per_epoch = len(dataset) // self.size
         self.part = slice(rank, None, world)  # of a batch: the images of this process
         self.mean_image = torch.from_numpy(dataset.mean_image).to(device)
@@ -60,13 +62,8 @@ class Batches:
 
     def ahead(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of these steps on the device, each fetched while the one before it is trained on."""
-        with ThreadPoolExecutor(1) as thread:
-            waiting = thread.submit(self.fetch, first) if first < last else None
-            while waiting:
-                images, labels = waiting.result()
-                first += 1
-                waiting = thread.submit(self.fetch, first) if first < last else None
-                yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+        for images, labels in each_ahead(self.fetch, range(first, last)):
+            yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
 
     def augment(self, images: Tensor, step: int, noise: bool = True) -> Tensor:
         """Crops, mirrors and colours the images of a step (section 4.1): float32 (n, 3, S, S).

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from .layers import conv_out, pool_out
 from .runs_2012 import RUNS
 from .system.precision import Precision
-from .system.strict import Between, InputError, build, check, merge, one_of, path_of
+from .system.strict import Between, InputError, build, check, merge, one_of, path_of, setting_of
 
 # The upper ends are far beyond use. They stop a slip of the keyboard before it costs time and memory, and numbers that
 # float32 would not survive.
@@ -253,28 +253,3 @@ def overridden(model: ModelConfig, train: TrainConfig, settings: list[str]) -> t
         which, change = setting_of(setting)
         model, train = (merge(model, change), train) if which == "model" else (model, merge(train, change))
     return model, train
-
-
-def setting_of(setting: str) -> tuple[str, dict]:
-    """("model" or "train", the fields to change) of one setting, whose value is read as YAML 1.2.
-
-    Raises InputError where it is of another form.
-    """
-    from ruamel.yaml import YAML  # here: a machine with a card has torch and its like, and needs no settings
-    from ruamel.yaml.error import YAMLError
-
-    path, given, text = setting.partition("=")
-    which, _, names = path.partition(".")
-    if not (given and names) or which not in ("model", "train"):
-        raise InputError(f"--set wants model.FIELD=VALUE or train.FIELD=VALUE, not {setting!r}")
-    if not text.strip():
-        raise InputError(f"--set {path}= has no value; for none at all write {path}=null")
-    try:
-        if len(text) > 1000:
-            raise ValueError
-        value = YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError, RecursionError):
-        raise InputError(f"--set {path}: {text[:80]!r} is not a value") from None
-    for name in reversed(names.split(".")):
-        value = {name: value}
-    return which, value

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from .system.memory import buffer, pieces, sum_dtype
+
 CHUNK = 2**18  # elements to work on at a time, rounded up to whole images: 1 MiB of float32; with less, threads meet too often
 FEW_MAPS = 32  # of a group: so many, side by side, are summed faster by a product than by adding
 
@@ -55,11 +57,6 @@ def power(d: Tensor, exponent: float, out: Tensor | None = None) -> Tensor:
     return torch.pow(d, exponent, out=out)
 
 
-def sum_dtype(maps: Tensor) -> torch.dtype:
-    """Of the sums over windows, and of all that is between input and output: float32 for halves."""
-    return torch.promote_types(maps.dtype, torch.float32)
-
-
 class _WindowSumsByAdding:
     """Sums over windows of adjacent maps: maps are added to maps.
 
@@ -68,13 +65,13 @@ class _WindowSumsByAdding:
 
     def __init__(self, maps: Tensor, size: int):
         self.size, edges = size, size // 2
-        self.padded = _buffer(maps, size - 1)  # the size // 2 maps before and after stand for what lies beyond the edge
+        self.padded = buffer(maps, size - 1)  # the size // 2 maps before and after stand for what lies beyond the edge
         self.beyond = self.padded[:, :, :edges], self.padded[:, :, maps.shape[2] + edges :]
-        self.terms, self.pairs = self.padded[:, :, edges : maps.shape[2] + edges], _buffer(maps, size - 2)
+        self.terms, self.pairs = self.padded[:, :, edges : maps.shape[2] + edges], buffer(maps, size - 2)
 
     def denominators(self, a: Tensor, alpha: float, k: float, out: Tensor) -> None:
         """d of each map, as a window's sum to which every map brings its share of k, those beyond the edge too."""
-        torch.addcmul(_scalar(k / self.size, out), a, a, value=alpha, out=self.terms)
+        torch.addcmul(out.new_full((), k / self.size), a, a, value=alpha, out=self.terms)
         self.sums(k / self.size, out)
 
     def sums(self, beyond: float, out: Tensor) -> Tensor:
@@ -98,11 +95,11 @@ class _WindowSumsByMatmul:
     def __init__(self, maps: Tensor, size: int):
         place = torch.arange(maps.shape[2], device=maps.device)
         self.band = ((place[:, None] - place).abs() <= size // 2).to(sum_dtype(maps))
-        self.terms = _buffer(maps, 0)
+        self.terms = buffer(maps)
 
     def denominators(self, a: Tensor, alpha: float, k: float, out: Tensor) -> None:
         torch.mul(a, a, out=self.terms)
-        torch.addmm(_scalar(k, out), _rows(self.terms), self.band, alpha=alpha, out=_rows(out))
+        torch.addmm(out.new_full((), k), _rows(self.terms), self.band, alpha=alpha, out=_rows(out))
 
     def sums(self, beyond: float, out: Tensor) -> Tensor:
         torch.mm(_rows(self.terms), self.band, out=_rows(out))
@@ -114,43 +111,19 @@ def _rows(maps: Tensor) -> Tensor:
     return maps.permute(0, 3, 4, 1, 2).view(-1, maps.shape[2])
 
 
-def _scalar(value: float, like: Tensor) -> Tensor:
-    return torch.full((), value, dtype=like.dtype, device=like.device)
-
-
 def _chunks(groups: int, size: int, *tensors: Tensor) -> Iterator[tuple]:
-    """The same few images of each tensor at a time, groups apart: (n, groups, C / groups, H, W); a GPU takes all at once.
+    """A few images of each tensor at a time, groups apart: (n, groups, C / groups, H, W); see `pieces`.
 
-    The last tensor is written to. Halves come as float32 and go back rounded: computed and rounded in one step they would
-    take ten times as long. With the images come what sums over windows, and two buffers like the images; they are the same
-    ones every time.
+    With them come what sums over windows, and two buffers like the images; they are the same ones every time.
     """
     first = tensors[0]
     side_by_side = first.dim() == 4 and first.stride(1) == 1 and first.is_contiguous(memory_format=torch.channels_last)
     if side_by_side:
         tensors = *(t.contiguous(memory_format=torch.channels_last) for t in tensors[:-1]), tensors[-1]
-    images = len(first) if first.is_cuda else -(-CHUNK * len(first) // max(1, first.numel()))
-    parts = list(zip(*(t.unflatten(1, (groups, -1)).split(max(1, images)) for t in tensors), strict=True))
-    halves = first.dtype != sum_dtype(first)
-    wide = [_buffer(x, 0) for x in parts[0]] if halves else []
     buffers: list[Tensor] = []
-    for part in parts:
+    for part in pieces(CHUNK, *(t.unflatten(1, (groups, -1)) for t in tensors)):
         if not buffers or len(part[0]) != len(buffers[0]):  # the last one may be of fewer images
             by_product = side_by_side and part[0].shape[2] <= FEW_MAPS
             windows = (_WindowSumsByMatmul if by_product else _WindowSumsByAdding)(part[0], size)
-            buffers = [_buffer(part[0], 0) for _ in range(2)]
-        seen = part
-        if halves:
-            seen = tuple(room[: len(x)] for room, x in zip(wide, part, strict=True))
-            for room, x in zip(seen[:-1], part[:-1], strict=True):
-                room.copy_(x)
-        yield windows, seen, buffers
-        if halves:
-            part[-1].copy_(seen[-1])
-
-
-def _buffer(like: Tensor, extra: int) -> Tensor:
-    """Empty, in the same order of memory, with so many more maps in dimension 2."""
-    order = sorted(range(like.dim()), key=like.stride, reverse=True)
-    shape = [like.shape[i] + extra * (i == 2) for i in order]
-    return torch.empty(shape, dtype=sum_dtype(like), device=like.device).permute([order.index(i) for i in range(like.dim())])
+            buffers = [buffer(part[0]) for _ in range(2)]
+        yield windows, part, buffers

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, linear, pad
 
-from .fast_lrn import FastLocalResponseNorm, power, sum_dtype
+from .fast_lrn import FastLocalResponseNorm, power
+from .system.memory import sum_dtype
 from .system.strict import InputError
 
 

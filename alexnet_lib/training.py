@@ -199,18 +199,13 @@ class Trainer:
     def _validate(self, stop: Stop) -> dict[str, float]:
         """Error rates on the validation set. A process that trains alone can stop in the middle: resumed, it begins here."""
         try:
-            stop.at_once = not distributed.is_initialized()
-            if stop.at_once and stop.is_set():
-                raise KeyboardInterrupt
-            return evaluate(self.model, self.valid_set, "centre", shared=self.world > 1)
+            with stop.right_there(not distributed.is_initialized()):
+                return evaluate(self.model, self.valid_set, "centre", shared=self.world > 1)
         except KeyboardInterrupt:
-            stop.at_once = False
             self.save()
             raise
         except DivergedError:
             raise self._diverged("outputs are") from None
-        finally:
-            stop.at_once = False
 
     def _sum(self, numbers: Tensor) -> Tensor:
         """The sum over all processes, as a new tensor; each of them must ask for it."""

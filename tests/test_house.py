@@ -29,11 +29,12 @@ def room(path) -> str:
     return path.stem if path.stem in MAY else "core"
 
 
-def imported(path) -> set[str]:
-    """The rooms that a file of the library imports from, lazily or not."""
+def imported(path, late: bool = True) -> set[str]:
+    """The rooms that a file of the library imports from, lazily or not; without `late`, as soon as it is imported itself."""
     rooms = set()
     package = ["alexnet_lib", *path.parts[:-1]]
-    for node in ast.walk(ast.parse((LIBRARY / path).read_text())):
+    tree = ast.parse((LIBRARY / path).read_text())
+    for node in ast.walk(tree) if late else tree.body:
         names = []
         if isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
@@ -54,6 +55,12 @@ def test_an_import_the_other_way_would_be_seen(monkeypatch, tmp_path):
     (tmp_path / "model.py").write_text("def late():\n    from .evidence import records\n    from alexnet_lib.book import cards\n")
     monkeypatch.setattr("test_house.LIBRARY", tmp_path)
     assert imported(FILES[0].__class__("model.py")) == {"evidence", "book"}
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.name == "commands.py"], ids=str)
+def test_the_commands_of_a_wing_load_it_when_they_are_called(path):
+    """So that --help is as quick as the core."""
+    assert imported(path, late=False) <= {"system"} and room(path) in imported(path)
 
 
 def test_files_can_be_read_at_a_sitting():

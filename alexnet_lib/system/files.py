@@ -50,6 +50,13 @@ def whole(path: Path) -> Iterator[Path]:
         raise
 
 
+def read_file(path: Path) -> bytes:
+    """What is in a file. Raises ValueError where there is a pipe or a device instead, which might never end, or OSError."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ValueError(f"{path.name} is no file")
+    return path.read_bytes()
+
+
 @contextmanager
 def sole_use(folder: Path) -> Iterator[bool]:
     """Makes a folder and says whether this process has it for itself until the block ends.

@@ -1,4 +1,5 @@
-"""Memory of large tensors: how to keep it in the process, and what to say where there is too little."""
+"""Memory of large tensors: how to keep it in the process, how to work in the cache, and what to say where there is too
+little."""
 
 import ctypes
 import platform
@@ -8,11 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 from .strict import InputError
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # numbers of the settings in glibc's malloc.h
-EXHAUSTED = re.compile("allocate memory|out of memory|ALLOC_FAILED")  # torch has one error type on GPUs alone
+EXHAUSTED = re.compile("allocate memory|(out of|not enough) memory|ALLOC_FAILED")  # torch has one error type on GPUs alone
 
 
 def keep_pages() -> bool:
@@ -66,3 +68,37 @@ def fitting(step: Callable[[int], None], size: int) -> int | None:
                 raise
             traceback.clear_frames(error.__traceback__)
     return None
+
+
+def pieces(elements: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The same few rows (dimension 0) of each tensor at a time, so many elements rounded up to whole rows; a GPU takes all at
+    once.
+
+    The last tensor is written to. Halves come as float32 and go back rounded: computed and rounded in one step they would
+    take ten times as long. They come in the same memory every time.
+    """
+    first = tensors[0]
+    rows = len(first) if first.is_cuda else -(-elements * len(first) // max(1, first.numel()))
+    parts = list(zip(*(t.split(max(1, rows)) for t in tensors), strict=True))
+    if first.dtype == sum_dtype(first):
+        yield from parts
+        return
+    wide = [buffer(x) for x in parts[0]]
+    for part in parts:
+        seen = tuple(room[: len(x)] for room, x in zip(wide, part, strict=True))
+        for room, x in zip(seen[:-1], part[:-1], strict=True):
+            room.copy_(x)
+        yield seen
+        part[-1].copy_(seen[-1])
+
+
+def sum_dtype(like: Tensor) -> torch.dtype:
+    """Of sums, and of all that is between input and output: float32 for halves."""
+    return torch.promote_types(like.dtype, torch.float32)
+
+
+def buffer(like: Tensor, extra: int = 0) -> Tensor:
+    """Empty, in float32 or wider and the same order of memory, with so many more in dimension 2."""
+    order = sorted(range(like.dim()), key=like.stride, reverse=True)
+    shape = [like.shape[i] + extra * (i == 2) for i in order]
+    return torch.empty(shape, dtype=sum_dtype(like), device=like.device).permute([order.index(i) for i in range(like.dim())])

@@ -24,6 +24,7 @@ from .strict import InputError
 from .workers import end_with_parent
 
 LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets in each of its processes
+HANDLED = [*STOPPING, *([signal.SIGQUIT] if hasattr(signal, "SIGQUIT") else [])]  # the signals that torch's launcher heeds
 UNGUARDED = 64  # exit status of a new process that finds itself about to start processes of its own
 
 
@@ -109,9 +110,11 @@ def run_in_processes(
         torch.save((function, args), Path(folder, "call"))
         newer = "shutdown_timeout" in LaunchConfig.__dataclass_fields__  # from torch 2.12 on
         patience: dict[str, Any] = {"shutdown_timeout": 60} if newer else {}
+        heeded = ",".join(number.name for number in HANDLED if signal.getsignal(number) != signal.SIG_IGN)  # not under nohup
         config = LaunchConfig(
             1, 1, processes, run_id=Path(folder).name, rdzv_backend="c10d", rdzv_endpoint="localhost:0", local_addr="localhost",
-            max_restarts=restarts, monitor_interval=0.05, logs_specs=DefaultLogsSpecs(folder), **patience,
+            max_restarts=restarts, monitor_interval=0.05, logs_specs=DefaultLogsSpecs(folder), signals_to_handle=heeded,
+            **patience,
         )  # fmt: skip
         facts = folder, timeout, backend, max(1, torch.get_num_threads() // processes), follow
         try:
@@ -129,8 +132,7 @@ def run_in_processes(
 @contextmanager
 def _launcher_kept_quiet() -> Iterator[None]:
     """Afterwards signals are handled as before, and no process is left; meanwhile the launcher's log says nothing."""
-    handled = [*STOPPING, *([signal.SIGQUIT] if hasattr(signal, "SIGQUIT") else [])]
-    handlers, others = {number: signal.getsignal(number) for number in handled}, multiprocessing.active_children()
+    handlers, others = {number: signal.getsignal(number) for number in HANDLED}, multiprocessing.active_children()
     quiet = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

@@ -18,6 +18,18 @@ class Stop(threading.Event):
 
     at_once = False
 
+    @contextmanager
+    def right_there(self, where: bool) -> Iterator[None]:
+        """While the block runs, a signal stops it in the middle, as KeyboardInterrupt, if `where` says so; one that came before
+        does at its start."""
+        try:
+            self.at_once = where
+            if where and self.is_set():
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self.at_once = False
+
 
 @contextmanager
 def stop_requests() -> Iterator[Stop]:

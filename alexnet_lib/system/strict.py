@@ -114,6 +114,31 @@ def _convert(hint, value):
     return value
 
 
+def setting_of(setting: str) -> tuple[str, dict]:
+    """("model" or "train", the fields to change) of one setting, whose value is read as YAML 1.2.
+
+    Raises InputError where it is of another form.
+    """
+    from ruamel.yaml import YAML  # here: a machine with a card has torch and its like, and needs no settings
+    from ruamel.yaml.error import YAMLError
+
+    path, given, text = setting.partition("=")
+    which, _, names = path.partition(".")
+    if not (given and names) or which not in ("model", "train"):
+        raise InputError(f"--set wants model.FIELD=VALUE or train.FIELD=VALUE, not {setting!r}")
+    if not text.strip():
+        raise InputError(f"--set {path}= has no value; for none at all write {path}=null")
+    try:
+        if len(text) > 1000:
+            raise ValueError
+        value = YAML(typ="safe", pure=True).load(text)
+    except (YAMLError, ValueError, RecursionError):
+        raise InputError(f"--set {path}: {text[:80]!r} is not a value") from None
+    for name in reversed(names.split(".")):
+        value = {name: value}
+    return which, value
+
+
 _hints = functools.cache(functools.partial(typing.get_type_hints, include_extras=True))
 
 

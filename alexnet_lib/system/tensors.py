@@ -41,12 +41,15 @@ def save(path: Path, tensors: dict[str, Tensor], facts: dict) -> None:
         raise InputError(f"cannot write the checkpoint {path}: {advice(error)}") from error
 
 
-def read(path: Path) -> tuple[dict[str, Tensor], dict]:
+def read(path: Path, kinds: dict[str, type] | None = None) -> tuple[dict[str, Tensor], dict]:
     """(tensors, facts) of a file.
+
+    Args:
+        kinds: of which type a fact must be, where there is one of that name.
 
     Raises:
         DamagedError: it is missing, cut short, altered or of another kind.
-        InputError: it cannot be read at present, or is of a newer format.
+        InputError: it cannot be read at present, is of a newer format, or a fact is of another type.
     """
     path = Path(path)
     try:
@@ -68,6 +71,9 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict]:
         facts = json.loads(header["facts"])
         if (found := facts.pop("format", FORMAT)) != FORMAT:
             raise InputError(f"its format is {found}, and this one reads {FORMAT}")
+        for name, kind in (kinds or {}).items():
+            if not isinstance(facts.get(name, kind()), kind):
+                raise InputError(f"its {name} is no {kind.__name__}")
     return tensors, facts
 
 
@@ -79,6 +85,16 @@ def understood(path: Path) -> Iterator[None]:
     except (InputError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         said = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise InputError(f"{path} was written by another version of the library: {said}") from error
+
+
+def check_tensors(saved: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """Raises InputError naming the first tensor that is missing, one too many or of another shape or type."""
+    for name in sorted(saved.keys() | expected.keys()):
+        if name not in saved or name not in expected:
+            raise InputError(f"it has {'no' if name in expected else 'a'} tensor {name}")
+        there, here = (f"{tuple(x.shape)} of {x.dtype}" for x in (saved[name], expected[name]))
+        if there != here:
+            raise InputError(f"{name} is {there} there and {here} here")
 
 
 def _checksum(tensors: dict[str, Tensor], text: str) -> str:

@@ -1,11 +1,13 @@
-"""Work in several processes: whatever ends one, a kill or Ctrl-C, leaves none behind. Nothing is left waiting."""
+"""Work in several processes: whatever ends one, a kill or Ctrl-C, leaves none behind. Nothing is left waiting. And work in a
+thread, one ahead of its use."""
 
 import multiprocessing
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection, wait
 
 import torch
@@ -71,6 +73,17 @@ def each(function: Callable, things: Sequence, workers: int | None = None) -> It
             process.join()
 
 
+def each_ahead(function: Callable, things: Iterable) -> Iterator:
+    """function(thing) for every thing, in order, each worked out in a thread of this process while the one before it is used."""
+    rest = iter(things)
+    with ThreadPoolExecutor(1) as thread:
+        waiting = next((thread.submit(function, thing) for thing in rest), None)
+        while waiting:
+            done = waiting.result()
+            waiting = next((thread.submit(function, thing) for thing in rest), None)
+            yield done
+
+
 def cores() -> int:
     """Those that a scheduler gave to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -85,9 +98,13 @@ def end_with_parent() -> None:
 
 
 def _work(function: Callable, things: Sequence, end: Connection) -> None:
-    """In a process: any signal to stop ends it without a word, and so does the end of the process that started it."""
+    """In a process: any signal to stop ends it without a word, and so does the end of the process that started it.
+
+    What that one ignores, as under nohup, ends this one neither; but for SIGTERM, which that one sends.
+    """
     for number in STOPPING:
-        signal.signal(number, signal.SIG_DFL)
+        if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     torch.set_num_threads(1)  # a fork has lost its parent's threads, for which torch would wait for ever
     threading.Thread(target=end_with_parent, daemon=True).start()
     try:

@@ -27,7 +27,7 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 def modules() -> list[str]:
     """The names of the library's modules, as they are to be read."""
     found = [m.name for m in pkgutil.walk_packages(alexnet_lib.__path__, "alexnet_lib.") if not m.ispkg]
-    found = [name for name in found if not name.endswith("__main__")]
+    found = [name for name in found if not name.endswith(("__main__", "commands"))]  # --help says what these are
     core = [f"alexnet_lib.{name}" for name in CORE.split()]
 
     def place(name: str) -> tuple:
