@@ -27,6 +27,13 @@ def shared(dataset, config: TrainConfig, world: int) -> list[Batches]:
     return [Batches(dataset, tiny_model(), config, torch.device("cpu"), rank, world) for rank in range(world)]
 
 
+def test_one_image_is_no_batch_to_normalise():
+    model = tiny_model(norm={"kind": "batch"})
+    with pytest.raises(InputError, match="batch normalisation compares the images of a batch, and there is one"):
+        Batches(Counted(9), model, tiny_training(batch_size=1), torch.device("cpu"))
+    assert Batches(Counted(9), model, tiny_training(batch_size=2), torch.device("cpu")).per_epoch == 4
+
+
 @settings(deadline=None, max_examples=60)
 @given(count=st.integers(1, 60), batch=st.integers(1, 25), world=st.integers(1, 5), seed=st.integers(0, 9))
 def test_no_image_is_seen_twice_in_an_epoch(count, batch, world, seed):

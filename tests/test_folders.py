@@ -114,6 +114,12 @@ def test_pipes_and_sockets_are_reported_and_never_waited_for(tmp_path, monkeypat
     assert reasons == {"cat/0.jpg": "not a file", "dog/1.jpg": "not a file"}
 
 
+def test_a_huge_picture_is_looked_at_without_a_word(tmp_path, recwarn):
+    root = make_tree(tmp_path / "t", ("cat",), count=1)
+    (root / "cat/huge.pbm").write_bytes(b"P4 12000 10000 ")
+    assert folders.own_side(root) is None and not recwarn.list
+
+
 NAMES = [
     b"plain",
     b"caf\xe9",

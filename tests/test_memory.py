@@ -36,6 +36,11 @@ def test_large_tensors_are_not_paged_in_anew():
     assert page_faults("keep") < page_faults() / 2  # none and 81,920 with pages of 4 KiB
 
 
+@pytest.mark.parametrize("said", ["can't allocate memory", "not enough memory"])  # on Linux, on Windows
+def test_what_torch_says_where_memory_has_run_out(said):
+    assert memory.exhausted(RuntimeError(f"DefaultCPUAllocator: {said}: you tried to allocate 4 bytes."))
+
+
 def test_other_c_libraries_are_left_alone(monkeypatch):
     monkeypatch.setattr(memory.platform, "libc_ver", lambda: ("", ""))
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: pytest.fail("reached for the C library"))

@@ -572,6 +572,78 @@ def test_a_tree_with_an_index_of_its_own_is_no_packed_set(tmp_path):
         (tree / "index.json").write_text(text)
         shutil.rmtree(tmp_path / "data", ignore_errors=True)
         assert open_dataset(str(tree), root=tmp_path / "data", progress=False).classes == ("a", "b")
+    (tree / "index.json").unlink()
+    os.mkfifo(tree / "index.json")  # which would be waited for
+    assert len(open_dataset(str(tree), root=tmp_path / "data", progress=False)) == 8
+
+
+@pytest.mark.parametrize("name", ["index.json", "labels-train.npy", "train-00000.npy", ".parts/train-00000.npz"])
+def test_a_pipe_in_a_packed_set_is_damage_and_never_waited_for(few, tmp_path, name):
+    folder = shutil.copytree(few[0], tmp_path / "p")
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    if not name.startswith("."):
+        with pytest.raises(InputError, match="is damaged"):
+            PackedDataset.open(folder)
+    pack(str(few[1]), folder)
+    PackedDataset.open(folder).verify()
+
+
+def test_an_index_of_something_else_is_not_replaced(few, tmp_path):
+    """Nor is that of another packed set whose copy lacks the hidden folder that would tell."""
+    site, copy = tmp_path / "site", tmp_path / "copy"
+    site.mkdir()
+    (site / "index.json").write_text('{"title": "mine"}')
+    shutil.copytree(few[0], copy, ignore=shutil.ignore_patterns(".*"))
+    other = str(make_tree(tmp_path / "tree", ("c", "d"), size=(8, 8)))
+    for folder in (site, copy):
+        before = (folder / "index.json").read_bytes()
+        with pytest.raises(InputError, match=r"has an index\.json that packing would replace"):
+            pack(other, folder)
+        assert (folder / "index.json").read_bytes() == before
+    pack(str(few[1]), copy)
+    assert (copy / ".parts").is_dir()
+
+
+def test_a_set_that_was_packed_again_since_it_was_opened_is_not_read_with_the_old_labels(tmp_path):
+    tree = make_tree(tmp_path / "tree", ("a", "b"), size=(8, 8))
+    pack(str(tree), tmp_path / "out", workers=1)
+    before, used = PackedDataset.open(tmp_path / "out"), PackedDataset.open(tmp_path / "out")
+    pixels = used.take([4])
+    (tree / "a/0.png").write_bytes(b"")
+    pack(str(tree), tmp_path / "out", workers=1, allow_broken=True)
+    with pytest.raises(InputError, match="was packed again since it was opened"):
+        before.take([4])
+    assert (used.take([4]) == pixels).all()  # it has the old file, and reads on in it
+
+
+@pytest.mark.parametrize("then", ["replaced", "removed"])
+def test_an_image_that_changes_while_it_is_packed(tmp_path, monkeypatch, then):
+    """Its pixels were read, and then it was another or gone: what was packed is not taken for what is there now."""
+    tree = make_tree(tmp_path / "tree", ("a", "b"), size=(8, 8))
+    first = tree / "a/0.bmp"
+    read = shards._pixels_or_reason
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(first)
+
+    def read_and_changed(image, size):
+        pixels = read(image, size)
+        if image == str(first):
+            first.unlink() if then == "removed" else Image.new("RGB", (8, 8), (4, 5, 6)).save(first)
+        return pixels
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "_pixels_or_reason", read_and_changed)
+        pack(str(tree), tmp_path / "out", workers=1)
+    if then == "replaced":
+        pack(str(tree), tmp_path / "out", workers=1)
+        assert (PackedDataset.open(tmp_path / "out").take([0]) == (4, 5, 6)).all()
+
+
+def test_images_of_the_far_future(tmp_path):
+    """Nanoseconds since 1970 have more than 63 bits from the year 2262 on."""
+    tree = make_tree(tmp_path / "tree", ("a", "b"), size=(8, 8))
+    os.utime(tree / "a/0.png", (2**34, 2**34))
+    assert pack(str(tree), tmp_path / "out").startswith("8 images")
 
 
 @pytest.mark.parametrize(
@@ -958,7 +1030,7 @@ def test_packing_where_processes_are_spawned(tmp_path, small_shards, monkeypatch
 def test_open_dataset_packs_once(tmp_path):
     tree = make_tree(tmp_path / "tree", size=(32, 32))
     first = open_dataset(f"folder:{tree}", root=tmp_path / "data", progress=False)
-    assert first.size == 32 and first.name == "tree" and first.has_split("test")
+    assert first.size == 32 and first.name == "tree" and first.has_split("test") and first.has_split("val")
     assert first.folder.parent == tmp_path / "data/packed" and first.folder.name.startswith("tree-32-")
     before = os.stat(first.folder / "index.json").st_mtime_ns
     again = open_dataset(str(tree), "val", root=tmp_path / "data")
@@ -970,6 +1042,13 @@ def test_open_dataset_packs_once(tmp_path):
         open_dataset(str(other), "test", root=tmp_path / "data")
     held = open_dataset(str(other), "test", root=tmp_path / "data", holdout=0.25)
     assert len(held) == 2 and len(open_dataset(str(other), root=tmp_path / "data")) == 8
+
+
+def test_a_set_opened_by_a_short_path_is_read_from_any_folder(few, tmp_path, monkeypatch):
+    monkeypatch.chdir(few[0].parent)
+    dataset = PackedDataset.open("out")
+    monkeypatch.chdir(tmp_path)
+    assert len(dataset.take([0])) == 1 and dataset.has_split("test")
 
 
 def test_places_are_what_numpy_takes(photos10):

@@ -73,13 +73,25 @@ def summed(group, mine: torch.Tensor) -> torch.Tensor:
     return total
 
 
+def summed_without_a_terminal(group, mine: torch.Tensor) -> torch.Tensor:
+    os.kill(os.getppid(), signal.SIGHUP)
+    return summed(group, mine)
+
+
 def refuse(group) -> None:
     raise InputError("set it to 3")
 
 
 def test_what_they_return_what_they_refuse_and_what_they_leave_alone():
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    assert [total.tolist() for total in run_in_processes(summed, torch.tensor([1.0, 2.0]))] == [[3.0, 6.0]] * 2
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        found = run_in_processes(summed_without_a_terminal, torch.tensor([1.0, 2.0]))
+    except KeyboardInterrupt:  # which would end the tests
+        pytest.fail("a closed terminal stopped it")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert [total.tolist() for total in found] == [[3.0, 6.0]] * 2
     with pytest.raises(InputError, match="processes must be 1 or more, not 0"):
         run_in_processes(refuse, processes=0)
     with pytest.raises(InputError, match=r"^set it to 3$"):

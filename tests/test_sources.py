@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import pickle
 import resource
 import tarfile
@@ -18,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from alexnet_lib import InputError, TrainConfig
+from alexnet_lib import InputError, TrainConfig, open_dataset
 from alexnet_lib.data import download, sources
 from alexnet_lib.data import photos10 as photos
 from alexnet_lib.data.dataset import pack
@@ -254,6 +255,21 @@ def test_imagenet_as_torchvision_lays_it_out(tmp_path, monkeypatch):
     classes, _ = listed("imagenet", root)
     assert classes[:2] == ("tench", "goldfish") and len(set(classes)) == 1000
     assert len(splits["train"].labels) == 1000 and splits["test"].labels.tolist() == [3]
+
+
+def test_imagenet_that_was_filled_up_after_packing_is_noticed(tmp_path):
+    """By the names of its images; their times, which a copy changes, do not count."""
+    folder = make_tree(tmp_path / "imagenet", size=(8, 8))
+    for path in folder.rglob("*.png"):
+        path.rename(path.with_suffix(".JPEG"))
+    first = open_dataset("imagenet", root=tmp_path, size=8, progress=False)
+    os.utime(folder / "train/a/0.JPEG", (1, 1))
+    assert open_dataset("imagenet", root=tmp_path, size=8).checksum == first.checksum
+    make_tree(folder, ("train/c",))
+    with pytest.raises(InputError, match="imagenet/train were added, removed or replaced since they were packed"):
+        open_dataset("imagenet", root=tmp_path, size=8)
+    (folder / "train").rename(folder / "elsewhere")  # the pack is all that is left
+    assert open_dataset("imagenet", root=tmp_path, size=8).checksum == first.checksum
 
 
 def test_what_is_missing_is_said_in_one_line(tmp_path):

@@ -85,6 +85,16 @@ def test_what_asks_to_stop_ends_a_worker_without_a_word(capfd, how):
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize("how", {*STOPPING} - {signal.SIGTERM})
+def test_what_nohup_ignores_ends_no_worker(how):
+    """A terminal that closes tells every process of the command."""
+    before = signal.signal(how, signal.SIG_IGN)
+    try:
+        assert sorted(each(lambda n: os.kill(os.getpid(), how) or n, range(4), 2)) == [0, 1, 2, 3]
+    finally:
+        signal.signal(how, before)
+
+
 def test_a_process_that_cannot_be_started_is_said_in_one_line(monkeypatch):
     started, start = [], multiprocessing.process.BaseProcess.start
 

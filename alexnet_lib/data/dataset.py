@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..system.files import advice, open_more
+from ..system.files import advice, open_more, read_file
 from ..system.progress import bar
 from ..system.strict import InputError, path_of
 from . import sources
-from .folders import shown, state
+from .folders import shown
 from .packing import FORMAT, index_checksum, pack
 from .shards import PARTS, SCALING, is_whole
 
@@ -30,7 +30,7 @@ class NotWhole(InputError):
 
 def open_dataset(
     data: str | Path, split: str = "train", *, size: int | None = None, root: Path | str | None = None,
-    holdout: float = 0.0, progress: bool = True,
+    holdout: float = 0.0, progress: bool = True, fetch: bool = True,
 ) -> "PackedDataset":  # fmt: skip
     """A split of a data set, fetched and packed first where that was not done yet.
 
@@ -40,6 +40,7 @@ def open_dataset(
         size: side of the packed images in pixels, 256 by default; images that are all small squares keep their own.
         root: where packed sets lie (below packed/); see sources.data_root.
         holdout: see sources.hold_out.
+        fetch: False raises NotWhole instead of fetching and packing.
 
     Raises:
         InputError: no such data set or split, it cannot be fetched, packed or opened, or its folder has changed since.
@@ -56,10 +57,12 @@ def open_dataset(
     try:
         found = PackedDataset.open(folder, split)
     except NotWhole:
+        if not fetch:
+            raise
         with sources.only_one(folder.with_name(f"{folder.name}.lock"), folder.parent):
             return _opened_or_packed(folder, split, data, size=side, root=root, holdout=holdout, progress=progress)
     there = found.listing and Path(source.compared).is_dir()  # what a pack was made of may be gone
-    if there and found.listing != state(source.read(), source.compared):
+    if there and found.listing != source.state():
         raise InputError(
             f"images in {shown(source.compared)} were added, removed or replaced since they were packed. "
             f"Remove {folder} to have them packed anew, or name it as the data to go on with the old ones"
@@ -72,8 +75,8 @@ def _is_packed(folder: Path) -> bool:
     if (folder / PARTS).is_dir():
         return True
     try:
-        index = (folder / "index.json").read_bytes()
-    except OSError:
+        index = read_file(folder / "index.json")
+    except (OSError, ValueError):
         return False
     return b'"format"' in index and b'"splits"' in index
 
@@ -128,9 +131,9 @@ class PackedDataset:
 
         Raises InputError where there is no such split, or NotWhole where there is no packed set or it is damaged.
         """
-        folder, split = Path(folder), "test" if split == "val" else split
+        folder, split = Path(folder).absolute(), "test" if split == "val" else split  # its maps are made later
         try:
-            index = json.loads((folder / "index.json").read_bytes())
+            index = json.loads(read_file(folder / "index.json"))
             if index["format"] != 1 and index.pop("sha256") != index_checksum(index):
                 raise ValueError("index.json has another checksum")
             if index["format"] in (1, FORMAT) and split in index["splits"]:
@@ -156,7 +159,7 @@ class PackedDataset:
     @classmethod
     def _from_index(cls, folder: Path, index: dict, split: str) -> "PackedDataset":
         def array(name: str) -> np.ndarray:
-            content = (folder / name).read_bytes()
+            content = read_file(folder / name)
             if hashlib.sha256(content).hexdigest() != index["files"][name]:
                 raise ValueError(f"{name} has another checksum")
             return np.load(io.BytesIO(content))
@@ -185,7 +188,8 @@ class PackedDataset:
 
     def has_split(self, split: str) -> bool:
         """Whether the packed set that this is a split of has that one too."""
-        return split in json.loads((self.folder / "index.json").read_bytes())["splits"]
+        there = json.loads((self.folder / "index.json").read_bytes())["splits"]
+        return ("test" if split == "val" else split) in there
 
     def take(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """uint8 (B, size, size, 3): the images at these places, in this order, as a copy."""
@@ -261,7 +265,10 @@ class PackedDataset:
     @cached_property
     def _maps(self) -> list[np.ndarray]:
         open_more(len(self.shards))  # ImageNet has a thousand, and so many files are often all that a process may open
-        return [np.asarray(np.load(self.folder / shard["file"], mmap_mode="r")) for shard in self.shards]
+        maps = [np.asarray(np.load(self.folder / shard["file"], mmap_mode="r")) for shard in self.shards]
+        if PackedDataset.open(self.folder, self.split).shards != self.shards:  # the labels would be of other images
+            raise InputError(f"{shown(self.folder)} was packed again since it was opened: open it again")
+        return maps
 
 
 def _places(indices: Sequence[int] | np.ndarray) -> np.ndarray:

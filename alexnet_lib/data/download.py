@@ -30,7 +30,7 @@ def fetch(url: str, path: Path, md5: str) -> Path:
     if mirror := os.environ.get("ALEXNET_MIRROR"):
         url = f"{mirror.rstrip('/')}/{path.name}"
     by_hand = f"Fetch {url} by hand and put it at {path}"
-    if path.exists():
+    if path.is_file():
         if _md5(path) == md5:
             return path
         raise InputError(f"{path} is damaged or another file: its md5 is not {md5}. Remove it, or: {by_hand}")

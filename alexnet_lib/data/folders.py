@@ -6,6 +6,7 @@ Each real folder is read once, whatever links lead to it, and what systems leave
 import hashlib
 import itertools
 import os
+import warnings
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -193,8 +194,8 @@ def own_side(folder: Path) -> int | None:
     for name in _subfolders(train)[:20]:
         files = image_files(train / name, {_identity(train)}, [])
         for path in filter(os.path.isfile, files[:: max(1, len(files) // 5)]):  # a pipe would never end
-            with suppress(Exception), Image.open(path) as image:  # packing reports what is broken
-                sizes.add(image.size)
+            with suppress(Exception), warnings.catch_warnings(action="ignore"), Image.open(path) as image:
+                sizes.add(image.size)  # packing reports what is broken
     (width, height), *others = sizes or [(0, 1)]
     return width if not others and width == height <= 64 else None
 
@@ -207,6 +208,16 @@ def state(listing: Listing, folder: str) -> str:
             with suppress(OSError):  # packing reports it
                 facts = os.stat(path)
                 digest.update(os.fsencode(f"{split}{path.removeprefix(folder)}\0{facts.st_size} {facts.st_mtime_ns}\n"))
+    return digest.hexdigest()
+
+
+def names_below(folder: Path) -> str:
+    """SHA-256 of the names of the images in the classes of train/ and val/: another one where some were added or removed."""
+    digest, parts = hashlib.sha256(), _split_folders(folder, TESTS[1:])[:2] if folder.is_dir() else ()
+    for part in filter(None, parts):
+        for name in _subfolders(part):
+            images = [entry.name for entry in _entries(part / name) if entry.name.lower().endswith(ENDINGS)]
+            digest.update(os.fsencode("\0".join((part.name, name, *images, ""))))
     return digest.hexdigest()
 
 

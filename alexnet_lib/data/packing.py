@@ -8,16 +8,17 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from ..system.files import advice, whole
+from ..system.files import advice, read_file, whole
 from ..system.progress import bar
 from ..system.strict import InputError, path_of, whole_path
 from ..system.workers import each
 from . import sources
-from .folders import Listing, Split, shown, state
+from .folders import Listing, Split, shown
 from .shards import PARTS, Shard, in_words, one_at_a_time, sha256_of, tidy, write_shard
 
 FORMAT = 2  # of the index: since 2 with a checksum of its own
@@ -51,8 +52,10 @@ def pack(
         raise InputError(f"size is the side of the packed images, 1 to 4,096 pixels, not {size}")
     if source.origin and whole_path(dest).is_relative_to(source.origin):
         raise InputError(f"{shown(dest)} lies in the folder that is packed, as if it were a class: name a folder outside it")
+    facts = {"name": source.name, "listing": source.state()}  # before it is read: a later change is seen
     listing = source.read()
-    facts = {"name": source.name, "listing": state(listing, source.compared) if source.compared else None}
+    if not (dest / PARTS).exists() and (dest / "index.json").exists() and _classes(dest) != list(listing.classes):
+        raise InputError(f"{shown(dest)} has an index.json that packing would replace: remove it, or name another folder")
     listing = listing._replace(splits=sources.hold_out(listing.splits, holdout))
     try:
         (dest / PARTS).mkdir(parents=True, exist_ok=True)
@@ -71,6 +74,13 @@ def pack(
     except OSError as error:
         hint = "Started again, it goes on where it was"
         raise InputError(f"cannot pack into {shown(dest)}: {advice(error)}. {hint}") from error
+
+
+def _classes(folder: Path) -> list[str] | None:
+    """Those of the packed set in a folder; None where its index is none."""
+    with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
+        return json.loads(read_file(folder / "index.json"))["classes"]
+    return None
 
 
 def _plan(dest: Path, splits: dict[str, Split], size: int, large: bool) -> Iterator[Shard]:

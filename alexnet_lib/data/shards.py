@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock  # comes with torch
 
-from ..system.files import whole
+from ..system.files import read_file, whole
 from ..system.strict import InputError
 from .folders import shown
 
@@ -56,11 +56,11 @@ class Shard:
         Raises InputError for a shard of something else, OSError where the facts cannot be read at present.
         """
         try:
-            with np.load(self.facts) as file:
+            with np.load(io.BytesIO(read_file(self.facts))) as file:
                 facts = dict(file)
             key = str(facts["key"])
         except OSError as error:
-            if error.errno in (None, errno.ENOENT, errno.EINVAL):  # EINVAL: a damaged file named a place that no file has
+            if error.errno in (None, errno.ENOENT):
                 return None
             raise
         except Exception:  # a damaged file can make its reader raise anything
@@ -109,13 +109,13 @@ def _fill(shard: Shard) -> None:
     with whole(shard.pixels) as partial, open(partial, "wb") as file:
         file.write(header)
         for place, image in enumerate(shard.images):
+            content = [_content(image)] if isinstance(image, str) else []  # as above
             pixels = _pixels_or_reason(image, shard.size)
             if isinstance(pixels, str):
                 broken.append((in_words(image), pixels))
                 continue
             kept.append(place)
-            if isinstance(image, str):
-                contents.append(_content(image))
+            contents += content
             pixels = np.ascontiguousarray(pixels)
             file.write(pixels.data)
             digest.update(pixels.data)
@@ -147,17 +147,18 @@ def states(images: Sequence[str] | np.ndarray) -> np.ndarray:
     for path in images if not isinstance(images, np.ndarray) else ():
         try:
             facts = os.stat(path)
-            found.append((facts.st_size, facts.st_mtime_ns))
+            found.append((facts.st_size, facts.st_mtime_ns % 2**63))  # from 2262 on the time has more bits
         except OSError:  # reported as broken
             found.append((-1, -1))
     return np.array(found, np.int64).reshape(-1, 2)
 
 
 def _content(path: str) -> int:
-    """64 bits of a checksum of a file's content, which tell whether two images are the same file; -1 where it is unreadable."""
-    with suppress(OSError), open(path, "rb") as file:
-        return int.from_bytes(hashlib.file_digest(file, "sha256").digest()[:8], "little")
-    return -1
+    """64 bits of a checksum of a file's content, which tell whether two images are the same file; 0 where it is unreadable."""
+    with suppress(OSError):
+        if os.path.isfile(path):  # a pipe would be waited for
+            return int.from_bytes(bytes.fromhex(sha256_of(Path(path)))[:8], "little")
+    return 0
 
 
 def _products(pixels: np.ndarray) -> np.ndarray:
@@ -181,8 +182,10 @@ def header_of(count: int, size: int) -> bytes:
 def is_whole(pixels: Path, count: int, size: int) -> bool:
     """Whether the file of a shard has the header and the length that it should have."""
     header = header_of(count, size)
-    with suppress(OSError), open(pixels, "rb") as file:
-        return file.read(len(header)) == header and pixels.stat().st_size == len(header) + count * size * size * 3
+    with suppress(OSError):
+        if pixels.stat().st_size == len(header) + count * size * size * 3:  # first: a pipe has no size, and no end
+            with open(pixels, "rb") as file:
+                return file.read(len(header)) == header
     return False
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from ..system.files import advice
 from ..system.strict import InputError, one_of, path_of, whole_path
 from .download import fetch, unpack
-from .folders import TESTS, Listing, Split, own_side, shown, tree
+from .folders import TESTS, Listing, Split, names_below, own_side, shown, state, tree
 from .photos10 import PHOTOS, photographs10, photos10
 from .shards import one_at_a_time
 
@@ -39,6 +39,7 @@ class Source:
         origin: the folder that tells it from others of its name; "" where the name says all.
         edition: raised where the same source gives another set than before.
         compared: the folder whose images are compared with those of the pack at each opening; "" where nothing is.
+        by_names: whether they are compared by their names alone: the sizes and times of a million files may take minutes.
     """
 
     name: str
@@ -47,6 +48,13 @@ class Source:
     origin: str = ""
     edition: int = 1
     compared: str = ""
+    by_names: bool = False
+
+    def state(self) -> str | None:
+        """Another one where images were added, removed or replaced; None where nothing is compared."""
+        if self.by_names:
+            return names_below(Path(self.compared).parent)
+        return state(self.read(), self.compared) if self.compared else None
 
 
 def data_root(root: Path | str | None = None) -> Path:
@@ -75,7 +83,8 @@ def find(data: str, root: Path | str | None = None) -> Source:
         unpacked = root / name / name.replace("nette", "nette2").removesuffix("-full")  # as its archive has it
         return Source(name, None, partial(imagenette, IMAGENETTES[data], root / name), compared=str(unpacked))
     if data == "imagenet":
-        return Source("imagenet", None, partial(imagenet, root / "imagenet"))
+        folder = root / "imagenet"
+        return Source("imagenet", None, partial(imagenet, folder), compared=str(folder / "train"), by_names=True)
     folder = whole_path(data.removeprefix("folder:"))
     if not folder.is_dir():
         if not data.startswith("folder:") and os.sep not in data:
