@@ -1,15 +1,22 @@
 """The ledger of claims: its form, and the rules of its verdicts, each of which can come out either way."""
 
+import base64
 import json
+import shlex
+import zlib
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import typer
+from helpers import ROOT
 from ledgers import BASE, LEDGER, pair, run, shifted
+from scipy import stats
 
 from alexnet_lib import InputError
+from alexnet_lib.__main__ import app
 from alexnet_lib.book import cards
-from alexnet_lib.evidence import claims, experiment, plans, records, statistics, verdicts
+from alexnet_lib.evidence import claims, experiment, plans, records, runner, statistics, verdicts
 from alexnet_lib.evidence.verdicts import CONTRADICTED, NO_EFFECT, NOT_YET, REPRODUCED, SAME_DIRECTION, UNDECIDED
 
 
@@ -76,10 +83,93 @@ def test_every_rule_can_come_out_either_way():
         assert CONTRADICTED in words and words & {REPRODUCED, SAME_DIRECTION}, (name, words)
 
 
+def test_a_verdict_has_the_effect_of_each_run_beside_the_mean():
+    verdict = pair("lrn", shifted(-1.0), BASE)
+    assert verdict.effects == pytest.approx([v - 1.0 - np.mean(BASE) for v in BASE])
+    assert verdict.value == "{:+.2f} [{:+.2f}, {:+.2f}]".format(*verdict.interval) and verdict.runs == (5, 5)
+
+
+@pytest.mark.parametrize(
+    "low, high, words",
+    [
+        (-1.0, 0.5, (UNDECIDED, REPRODUCED, UNDECIDED)),  # an end upon a bound is not beyond it
+        (-0.5, 1.0, (UNDECIDED, UNDECIDED, UNDECIDED)),
+        (0.0, 2.0, (UNDECIDED, UNDECIDED, UNDECIDED)),
+        (-2.0, 0.0, (UNDECIDED, REPRODUCED, UNDECIDED)),
+        (-3.0, -1.0, (CONTRADICTED, REPRODUCED, UNDECIDED)),
+        (1.0, 4.0, (REPRODUCED, UNDECIDED, UNDECIDED)),  # the ends of half to twice belong to it
+        (0.99, 4.0, (SAME_DIRECTION, UNDECIDED, UNDECIDED)),
+        (1.0, 4.01, (SAME_DIRECTION, UNDECIDED, UNDECIDED)),
+        (-0.99, 0.99, (NO_EFFECT, REPRODUCED, REPRODUCED)),
+    ],
+)
+def test_intervals_that_end_upon_a_bound(low, high, words):
+    """Of a difference with an effect of 2, of no worse and of no change, all with a margin of 1."""
+    estimate, rule = statistics.Estimate((low + high) / 2, low, high, 0.5), {"effect": 2.0}
+    judges = (verdicts._word, verdicts._word_no_worse, verdicts._word_no_change)
+    assert tuple(judge(rule, estimate, 1.0) for judge in judges) == words
+    other_way = statistics.Estimate(-estimate.mean, -high, -low, 0.5)
+    assert verdicts._word({"effect": -2.0}, other_way, 1.0) == words[0]
+    no_number = {SAME_DIRECTION: SAME_DIRECTION, REPRODUCED: SAME_DIRECTION}.get(words[0], words[0])
+    assert verdicts._word({"effect": None, "toward": 1}, estimate, 1.0) == no_number
+
+
 def test_relative_error_is_said_too():
     verdict = pair("lrn", shifted(-1.0), BASE)
     assert verdict.relative[0] == pytest.approx(-5.0, abs=0.01) and verdict.relative[1] < -5 < verdict.relative[2]
     assert "of the control's error" in "\n".join(cards.details(LEDGER["lrn"], verdict))
+
+
+def test_where_records_say_which_images_were_wrong_the_interval_is_wider():
+    """As statistics.with_images has it of ranks above 0; of records of which one does not say, there is none."""
+    claim, draws = LEDGER["lrn"], np.random.default_rng(0)
+    ranks = draws.integers(0, 3, (2, 3, 200)).astype(np.uint8)
+    errors = 100 * (ranks > 0).mean(2)
+    found = [
+        run(arm, s, test_top1_error=error) | {"outcomes": base64.b85encode(zlib.compress(rank.tobytes())).decode()}
+        for arm, side, some in zip((claim.arm, claim.control), errors, ranks, strict=True)
+        for s, (error, rank) in enumerate(zip(side, some, strict=True))
+    ]
+    verdict = verdicts.judge(claim, found, planned=3)
+    assert verdict.images == statistics.with_images(statistics.between(*errors), *(ranks > 0))
+    assert verdict.images[0] < verdict.interval[1] < verdict.interval[2] < verdict.images[1]
+    del found[0]["outcomes"]
+    assert verdicts.judge(claim, found, planned=3).images is None
+
+
+def test_of_an_error_of_nothing_there_is_no_share():
+    verdict = pair("lrn", [0.0, 0.1, 0.2], [1.0, 1.1, 0.9])
+    assert verdict.word == SAME_DIRECTION and verdict.relative is None
+
+
+@pytest.mark.parametrize("name", ["k-two", "lrn-layer2", "overlap-shifts"])
+def test_p_is_of_the_test_that_the_word_rests_on(name):
+    """That two arms differ is not shown by a p that is large, nor that they do not: there the end of the margin is tested."""
+    draws, metric = np.random.default_rng(0), LEDGER[name].rule["metric"]
+    for by in np.linspace(-2, 2, 41):
+        verdict = pair(name, (20 + by + draws.normal(0, 0.5, 5)).tolist(), (20 + draws.normal(0, 0.5, 5)).tolist(), metric)
+        if verdict.word != NO_EFFECT:
+            assert (verdict.p < 0.05) == (verdict.word != UNDECIDED)
+
+
+def test_seeds_that_were_not_planned_change_no_verdict(monkeypatch):
+    """Else whoever adds runs until the figure pleases has a verdict."""
+    claim = LEDGER["lrn"]
+    seeds = {name: range(21, 21 + of) for name, of in ((claim.arm, 20), (claim.control, 10))}
+    found = [run(name, s, test_top1_error=34 + s % 2 / 10) for name, some in seeds.items() for s in some]
+    monkeypatch.setattr(records, "read_experiment", lambda name: found)
+    before = verdicts.judge(claim)
+    found += [run(claim.control, s, test_top1_error=90 + s % 2) for s in range(100, 120)] + [run("mine", 21, test_top1_error=1)]
+    assert before.runs == (20, 10) and verdicts.judge(claim) == before
+    del found[0]
+    assert verdicts.judge(claim).word == NOT_YET
+
+
+def test_experiments_of_one_s_own_have_no_verdict_on_the_ledger(tmp_path, monkeypatch):
+    (tmp_path / "mine.json").write_text('{"mine": {"preset": "quick", "seeds": [0], "arms": {"a": {}}}}')
+    monkeypatch.setenv("ALEXNET_EXPERIMENTS", str(tmp_path / "mine.json"))
+    with pytest.raises(InputError, match="experiment 'ablations'"):
+        verdicts.judge(LEDGER["lrn"])
 
 
 def test_both_counts_are_said_where_one_arm_has_fewer_seeds():
@@ -117,7 +207,24 @@ def test_seeds_are_those_of_the_arm_with_the_fewest():
     found = [run(arm, s, test_top1_error=v) for arm, errors in values.items() for s, v in enumerate(errors)]
     verdict = verdicts.judge(claim, found)
     assert verdict.word == UNDECIDED and (verdict.seeds, verdict.planned) == (6, 6)
-    assert verdict.more == statistics.seeds_for(np.std(values[claim.arm], ddof=1), claim.rule["margin"]) - 6
+    to_margin = claim.rule["margin"] - verdict.interval[0]
+    assert verdict.more == statistics.seeds_for(np.std(values[claim.arm], ddof=1), to_margin) - 6
+
+
+@pytest.mark.parametrize(
+    "kind, mean, short_of",
+    [
+        ("difference", 0.9, 0.9),  # to leave out zero
+        ("difference", -0.1, 0.9),  # to lie within the margin
+        ("difference", 0.5, 0.5),
+        ("no_worse", 0.7, 0.3),
+        ("no_worse", -0.4, 1.4),
+        ("no_change", -1.25, 0.25),  # beyond the margin, but not the whole interval
+        ("no_change", 0.6, 0.4),
+    ],
+)
+def test_the_seeds_that_would_settle_it_follow_from_what_was_measured(kind, mean, short_of):
+    assert verdicts._to_a_word(kind, mean, 1.0) == pytest.approx(short_of)
 
 
 @pytest.mark.parametrize(
@@ -166,21 +273,46 @@ def test_a_speedup_is_a_ratio_of_times():
     quick = [falling(2 + 0.01 * s, 5, 30) for s in range(4)]
     verdict = speed(quick, [falling(12 + 0.1 * s, 5, 90) for s in range(4)])
     assert verdict.word == REPRODUCED and verdict.interval[0] == pytest.approx(6.0, abs=0.1)
+    assert (verdict.seeds, verdict.planned, verdict.runs) == (4, 4, (4, 4)) and verdict.source and verdict.p < 0.05
+    assert len(verdict.effects) == 4 and np.prod(verdict.effects) ** 0.25 == pytest.approx(verdict.interval[0])
+    low, high = verdict.interval[1:]
+    assert verdict.value == f"6.0 [{low:.1f}, {high:.1f}]" and low < verdict.interval[0] < high and not verdict.reason
     assert speed(quick, [falling(3 + 0.01 * s, 5, 90) for s in range(4)]).word == SAME_DIRECTION
     assert speed(quick, [falling(1 + 0.01 * s, 5, 90) for s in range(4)]).word == CONTRADICTED
     assert speed(quick, [falling(2 + 0.01 * s, 5, 90) for s in range(4)]).word == NO_EFFECT
 
 
+def test_the_seeds_that_would_settle_a_speedup_follow_from_the_logarithms():
+    times = [2, 3, 4, 5], [3, 4, 2, 6]
+    verdict = speed(*[[falling(t, 5, 30) for t in side] for side in times])
+    arm, control = np.log(times)
+    ratio, margin = control.mean() - arm.mean(), np.log(LEDGER["relu-speed-2012"].rule["margin"])
+    needed = statistics.seeds_for(max(arm.std(ddof=1), control.std(ddof=1)), max(abs(ratio), margin - abs(ratio)))
+    assert verdict.word == UNDECIDED and verdict.more == needed - 4 > 0
+
+
 def test_a_control_that_never_gets_there_gives_a_lower_bound_and_no_reproduction():
     quick = [falling(2 + 0.01 * s, 5, 30) for s in range(4)]
     verdict = speed(quick, [falling(12 + s, 60, 12) for s in range(4)])
-    assert verdict.word == SAME_DIRECTION and verdict.value.startswith("at least 6.") and verdict.interval is None
+    assert verdict.word == SAME_DIRECTION and verdict.value.startswith("at least 5.7 ") and verdict.interval is None
     assert "the control does not reach 25 %" in verdict.reason
 
 
 def test_an_arm_that_never_gets_there_gives_an_upper_bound():
     verdict = speed([falling(12, 60, 12) for _ in range(4)], [falling(2 + 0.01 * s, 5, 30) for s in range(4)])
     assert verdict.word == CONTRADICTED and verdict.value.startswith("at most 0.2")
+
+
+def test_what_was_not_looked_at_is_not_said_never_to_get_there():
+    """A run without held-out images has no time to an error of these; one that was looked at in time bounds it by its last look."""
+    claim = LEDGER["dropout-doubles"]
+    blind = [run(arm, s, [90, 40]) for arm in (claim.arm, claim.control) for s in range(2)]
+    verdict = verdicts.judge(claim, blind, planned=2)
+    assert verdict.word == NOT_YET and verdict.runs == (0, 0)
+    for record in blind:
+        looked = ((1, 80.0), (2, 40.0 if record["arm"] == claim.arm else 60.0))
+        record["curve"] = [{"epoch": e, "valid_error": error} for e, error in looked] + [{"epoch": 9, "train_error": 1.0}]
+    assert verdicts.judge(claim, blind, planned=2).value.startswith("at least 1.1 ")  # 2 / 1.875, and not 9 / 1.875
 
 
 def test_where_neither_side_gets_there_nothing_is_said():
@@ -199,6 +331,7 @@ def test_every_run_is_tested_by_itself():
     claim = LEDGER["tower-specialisation"]
     judged = verdicts.judge(claim, [towers(0.4, s) for s in range(10)])
     assert (judged.word, judged.value, judged.seeds) == (REPRODUCED, "10 of 10", 10) and cards.rests_on(judged) == "10 runs"
+    assert judged.interval == pytest.approx((10, 6.915, 10), abs=1e-3)  # runs, as the unit says
     assert verdicts.judge(claim, [towers(0.0, s) for s in range(10)]).word == CONTRADICTED
     some = [towers(0.4 * (s > 0), s) for s in range(10)]
     assert verdicts.judge(claim, some).word == SAME_DIRECTION
@@ -231,6 +364,27 @@ def test_every_claim_says_what_measures_it():
                 + " --arm ".join(filter(None, (claim.experiment, claim.arm, claim.control)))
                 + " --record"
             )
+
+
+def test_commands_of_claims_can_be_given():
+    """Each of its words is one of the command line's, or a tool that is there."""
+    line = typer.main.get_command(app).commands
+    for claim in LEDGER.values():
+        for part in claim.command.split(" && "):
+            words = shlex.split(part)
+            if words[:3] == ["python", "-m", "alexnet_lib"]:
+                line[words[3]].make_context(words[3], words[4:])
+            else:
+                assert words[0] == "make" or [word for word in words if (ROOT / word).is_file()], part
+
+
+@pytest.mark.parametrize("name", [name for name, claim in LEDGER.items() if claim.rule["kind"] == "every_run"])
+def test_the_command_of_a_claim_about_every_run_runs_those_that_it_counts(name):
+    claim = LEDGER[name]
+    command, *only = claim.command.split(" --only ")
+    run = {(task.experiment, task.arm) for task in runner.tasks(only)}
+    wanted = {(of, arm) for of, some in claim.rule["runs"].items() for arm in some or experiment.arms(of)[0]}
+    assert command == "python -m alexnet_lib experiments" and run == wanted
 
 
 def test_the_ledger_is_checked(tmp_path):
@@ -294,8 +448,12 @@ def test_intervals_are_student_s_and_welch_s():
     one = statistics.within([1.0, 2.0, 3.0])
     assert (one.mean, one.low, one.high) == pytest.approx((2, 2 - 4.30265 / 3**0.5, 2 + 4.30265 / 3**0.5), abs=1e-4)
     two = statistics.between([1.0, 2.0, 3.0], [5.0, 5.0, 8.0])
-    assert two.mean == -4 and two.low < -4 < two.high and 0 < two.p < 0.05
+    # Welch by hand: a variance of 1 and one of 3, of three values each, make 3.2 degrees of freedom; Student has 4.
+    half, t = np.sqrt(4 / 3), stats.t(3.2)
+    expected = (-4, -4 - t.ppf(0.975) * half, -4 + t.ppf(0.975) * half, 2 * t.sf(4 / half))
+    assert (two.mean, two.low, two.high, two.p) == pytest.approx(expected)
     assert statistics.within([2.0, 2.0]).high == 2.0 and statistics.within([0.0, 0.0]).p == 1.0
+    assert statistics.within([2.0, 2.0]).p == 0.0 and 0 < statistics.between([1.0, 2.0], [2.0, 2.0]).p < 1
     with pytest.raises(ValueError):
         statistics.within([1.0])
 
@@ -304,6 +462,8 @@ def test_the_number_of_seeds_follows_from_the_power():
     """With a deviation of 0.35 half of the paper's 1.4 points takes seven seeds an arm, half of its 0.4 takes 66."""
     assert statistics.seeds_for(0.35, 0.7) == 7 and statistics.seeds_for(0.35, 0.2) == 66
     assert statistics.seeds_for(0.35, 0.7, arms=1) < 7 and statistics.seeds_for(0.0, 1.0) == 2
+    assert statistics.seeds_for(1.0, 1e-6) == 10_000  # or more
+    assert statistics.share(10, 10) == pytest.approx((0.6915, 1), abs=1e-4)
 
 
 def test_paired_tests_by_image():
@@ -312,13 +472,22 @@ def test_paired_tests_by_image():
     assert statistics.mcnemar(right, right) == 1.0 and statistics.mcnemar(wrong, right) < 1e-4
     arm, control = np.tile(wrong, (3, 1)), np.tile(right, (3, 1))
     low, high = statistics.with_images(statistics.Estimate(20.0, 19.9, 20.1, 0.0), arm, control)
-    assert low == pytest.approx(20 - 1.96 * 4.02, abs=0.1) and high - 20 == pytest.approx(20 - low)
+    by_image = 1.959964 * 100 * np.sqrt(0.2 * 0.8 / 99)
+    assert low == pytest.approx(20 - np.hypot(0.1, by_image), abs=1e-5) and high - 20 == pytest.approx(20 - low)
+    assert statistics.with_images(statistics.Estimate(0.0, -3.0, 3.0, 1.0), arm, arm) == (-3.0, 3.0)  # no image differs
+
+
+def test_several_effects_hold_by_holm_s_method():
+    """The least p is tested at 5 % / 3, the next at 5 % / 2 and the last at 5 %, and none after the first that fails."""
+    assert statistics.holm([0.04, 0.01, 0.03]) == [False, True, False]
+    assert statistics.holm([0.04, 0.01, 0.02]) == [True, True, True] and statistics.holm([]) == []
 
 
 def test_towers_dealt_out_at_random_do_not_differ():
     draws = np.random.default_rng(1).normal(size=(40, 2, 16))
     assert np.mean([statistics.towers_differ(d, 999) < 0.05 for d in draws]) < 0.2
     assert statistics.towers_differ([[0.1, 0.2, 0.1, 0.15], [0.8, 0.9, 0.7, 0.85]], 999) < 0.05
+    assert statistics.towers_differ([range(16), range(100, 116)], 49) == 1 / 50  # of so many deals none differs as much
 
 
 def test_seeds_planned_are_those_of_the_arms():
@@ -330,3 +499,6 @@ def test_seeds_planned_are_those_of_the_arms():
 def test_what_the_source_of_a_verdict_says():
     verdict = pair("lrn", shifted(-1.4), BASE)
     assert verdict.source == "set-a, set-b, cpu, 0 min of training" and records.results_root().name == "results"
+    for seconds, said in ((1799, "60 min"), (1800, "1.0 h"), (4500, "2.5 h")):  # of each of two runs
+        assert verdicts._source([run("a", s) | {"training_seconds": seconds} for s in (0, 1)]).endswith(f"{said} of training")
+    assert verdicts._source([]) == ""

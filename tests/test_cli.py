@@ -3,14 +3,17 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
-from helpers import ROOT, make_tree, run, settings
+from helpers import ROOT, make_tree, run, settings, tiny_model, tiny_training
+from PIL import Image
 
-from alexnet_lib import InputError
+from alexnet_lib import AlexNet, InputError, open_dataset
 from alexnet_lib.__main__ import main
 from alexnet_lib.book.parameters import settle
 from alexnet_lib.config import PRESETS
+from alexnet_lib.evidence.experiment import as_trained
 
 SHORT = settings(epochs=1, batch_size=20, limit=60, holdout=0)
 NOTEBOOK = {"profile": "quick", "seed": 0, "data": "", "run_dir": "", "record": False, "devices": 1, "model": {}, "train": {}}
@@ -177,6 +180,29 @@ def test_a_checkpoint_is_evaluated_on_its_own_data_from_any_folder(tmp_path, cap
     assert called(capsys, "pack", tmp_path / "here" / "tree", tmp_path / "large", "--size", "80")[0] == 0
     status, _, errors = called(capsys, *words, "--data", tmp_path / "large")
     assert status == 0 and "note: the network sees crops of 28 pixels of images of 80: pack tree again with --size 32" in errors
+    assert "mean image" not in errors  # that of the training set was found
+    (tmp_path / "here" / "tree").rename(tmp_path / "moved")
+    assert "its training set is not there" in called(capsys, *words, "--data", tmp_path / "large")[2]
+
+
+def test_a_network_is_evaluated_with_the_mean_image_of_its_training(tmp_path, capsys):
+    one, two = (make_tree(tmp_path / name, (f"{name}/a", f"{name}/b")) / name for name in ("one", "two"))
+    for path in two.rglob("*.png"):
+        Image.new("RGB", (40, 30), "white").save(path)
+    train, other = (open_dataset(str(tree), size=32, progress=False) for tree in (one, two))
+    net = AlexNet(tiny_model(classes=2), seed=0)
+    facts = {"train": asdict(tiny_training(data=str(one), limit=None, holdout=0)), "data": train.checksum}
+    found = as_trained(other, ["x"], [(net, facts)])
+    assert (found.mean_image == train.mean_image).all() and (found.mean_image != other.mean_image).any()
+    assert not capsys.readouterr().err and (found.take([0]) == 255).all()
+    strange = facts | {"data": "of other images, which lay in that folder then"}
+    for runs, words in (
+        ([strange], "note: x: its training set is not there, or not as it was"),
+        ([facts, facts | {"train": facts["train"] | {"data": str(two)}, "data": other.checksum}], "note: y was trained with"),
+    ):
+        found = as_trained(other, ["x", "y"][: len(runs)], [(net, run) for run in runs])
+        assert words in capsys.readouterr().err
+        assert (found.mean_image == (other if runs == [strange] else train).mean_image).all()
 
 
 def test_train_evaluate_and_average(tmp_path):

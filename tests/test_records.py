@@ -240,6 +240,15 @@ def test_publishing_copies_record_and_kernels(tmp_path, monkeypatch):
     assert [r["seed"] for r in records.read_experiment("e")] == [3] and records.read_experiment("none") == []
 
 
+@pytest.mark.parametrize("place", ["e/a-seed3 (copy).json", "other/a-seed3.json"])
+def test_a_copy_of_a_record_does_not_count_as_another_run(tmp_path, monkeypatch, place):
+    monkeypatch.setenv("ALEXNET_RESULTS", str(tmp_path))
+    record = {"experiment": "e", "arm": "a", "seed": 3, "metrics": {"x": 1.0}}
+    records.write(record, records.results_path(record)), records.write(record, tmp_path / place)
+    with pytest.raises(InputError, match=r"is the record of e/a-seed3\.json, whatever it is called: move it away"):
+        records.read_experiment(place.split("/")[0])
+
+
 def test_the_record_of_another_run_is_not_overwritten(tmp_path, monkeypatch):
     """One of other data, for example: both are called by their experiment, arm and seed."""
     monkeypatch.setenv("ALEXNET_RESULTS", str(tmp_path / "results"))

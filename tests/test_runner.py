@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from helpers import ROOT, TINY, is_running
 
 from alexnet_lib import InputError
 from alexnet_lib.evidence import experiment, records, runner
+from alexnet_lib.system.files import sole_use
 
 QUICK = {"epochs": 1, "limit": 40, "batch_size": 20, "holdout": 0}
 
@@ -92,6 +94,18 @@ def test_no_hours_at_all_start_no_run(few, monkeypatch):
     ended = runner.run_all(runner.tasks(), device="cpu", hours=0)
     assert not ended.total() and runner.in_words(ended, runner.tasks()) == "nothing was run"
     assert runner.in_words(ended, []) == "all is recorded"
+
+
+def test_a_run_that_another_process_has_did_not_fail(few, monkeypatch, capsys):
+    """The same command in another window has taken it: here it is refused, and goes on there. The other's log is gone."""
+    refused = SimpleNamespace(poll=lambda: 1, stdin=None)
+    monkeypatch.setattr(runner, "_start", lambda *_: refused)
+    monkeypatch.setattr(runner, "PAUSE", 0)
+    every = runner.tasks(["tiny/a"])
+    with sole_use(every[0].folder):
+        ended = runner.run_all(every, device="cpu")
+    assert runner.in_words(ended, every) == "1 running elsewhere, 1 failed"
+    assert "failed: tiny/a seed 2: it said nothing" in capsys.readouterr().err
 
 
 STARTER = """

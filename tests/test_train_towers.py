@@ -59,20 +59,21 @@ def test_a_run_goes_from_one_process_to_two_and_back(tmp_path, photos10):
 
 def test_the_folder_of_a_run_is_that_of_the_command_train(tmp_path, photos10, monkeypatch):
     """It names the data where that is not the preset's: a run on other images would be refused in the same folder."""
-    folders = []
+    folders, read = [], []
     monkeypatch.setattr(train_towers, "join_processes", lambda device: None)
-    monkeypatch.setattr(train_towers.distributed, "barrier", lambda: None)
     monkeypatch.setattr(train_towers.distributed, "destroy_process_group", lambda: None)
     monkeypatch.setattr(train_towers, "open_dataset", lambda *_, **__: photos10[0])
     monkeypatch.setattr(train_towers, "evaluate", lambda *_: {})
 
     def fit_nothing(group, model, train_set, valid_set, config, run_dir, device):
         folders.append(run_dir)
+        read.append(config.data)
         return SimpleNamespace(model=None, seconds=0.0, saved=None)
 
     monkeypatch.setattr(train_towers, "fit_towers", fit_nothing)
     asked = {"preset": "quick", "seed": 3, "run_dir": None, "set": [], "device": "cpu"}
-    for data in (None, str(tmp_path)):
+    monkeypatch.chdir(tmp_path.parent)
+    for data in (None, tmp_path.name):
         train_towers.train(SimpleNamespace(data=data, **asked), rank=1, world=2)
     elsewhere = TrainConfig.preset("quick", data=str(tmp_path), seed=3)
     assert folders == [
@@ -80,6 +81,18 @@ def test_the_folder_of_a_run_is_that_of_the_command_train(tmp_path, photos10, mo
         records.run_dir("train", "quick", elsewhere, "photos10"),
     ]
     assert tmp_path.name in folders[1].name
+    assert read == ["photos10", f"folder:{tmp_path}"]  # which whoever evaluates the checkpoint finds from any folder
+
+
+def test_any_process_says_what_is_wrong(monkeypatch, capsys):
+    """Another machine may lack what this one has; and an empty name is no folder."""
+    monkeypatch.setattr(train_towers, "rank_and_world", lambda: (1, 2))
+    for name in ("keep_pages", "stop_as_by_ctrl_c"):  # for a process of its own
+        monkeypatch.setattr(train_towers, name, lambda: None)
+    for words in (["--data", ""], ["--data", "folder:absent"], ["--preset", "papr"]):
+        monkeypatch.setattr(sys, "argv", ["train_towers.py", "--device", "cpu", *words])
+        monkeypatch.setattr(train_towers, "join_processes", lambda device: None)
+        assert train_towers.main() == 1 and capsys.readouterr().err.startswith("error: ")
 
 
 def torchrun(processes: int, *words: str) -> subprocess.CompletedProcess:

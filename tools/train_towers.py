@@ -18,12 +18,14 @@ from alexnet_lib import InputError, ModelConfig, TrainConfig, open_dataset
 from alexnet_lib.batches import split_holdout
 from alexnet_lib.checkpoint import understood
 from alexnet_lib.config import merge, overridden, preset
+from alexnet_lib.data.sources import absolute
 from alexnet_lib.evaluation import evaluate
 from alexnet_lib.evidence import records
 from alexnet_lib.exchange import Link
 from alexnet_lib.system.memory import keep_pages
 from alexnet_lib.system.processes import join_processes, pick_device, rank_and_world
 from alexnet_lib.system.stopping import stop_as_by_ctrl_c
+from alexnet_lib.system.strict import path_of
 from alexnet_lib.towers import Tower, join_states, split_state
 from alexnet_lib.training import Trainer
 
@@ -94,7 +96,7 @@ def fit_towers(
 ) -> TowerTrainer:  # fmt: skip
     """training.fit for a network whose towers are the processes of `group`, all of which call this."""
     tower = Tower(model, group, config.seed)
-    trainer = TowerTrainer(tower, train_set, valid_set, config, Path(run_dir), device, progress)
+    trainer = TowerTrainer(tower, train_set, valid_set, config, path_of(run_dir), device, progress)
     trainer.train()
     return trainer
 
@@ -104,7 +106,7 @@ def main() -> int:
     parser.add_argument("--preset", default="quick", help="network and training, as for alexnet_lib train")
     parser.add_argument("--data", help="a source, a folder or a packed set; by default the preset's")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--run-dir", type=Path, help="the run's folder; by default the one that alexnet_lib train has")
+    parser.add_argument("--run-dir", help="the run's folder; by default the one that alexnet_lib train has")
     parser.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="model.FIELD=VALUE or train.FIELD=VALUE"
     )
@@ -116,9 +118,8 @@ def main() -> int:
     try:
         rank, world = rank_and_world()
         train(asked, rank, world)
-    except InputError as error:
-        if rank == 0:
-            print(f"error: {error}", file=sys.stderr)
+    except InputError as error:  # of whichever process: another machine may lack the data
+        print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         if rank == 0:
@@ -130,19 +131,18 @@ def main() -> int:
 def train(asked: argparse.Namespace, rank: int, world: int) -> None:
     """Everything from the command line to the printed error rates."""
     model, config = preset(asked.preset)
-    data = {"data": asked.data} if asked.data else {}
+    data = {"data": asked.data} if asked.data is not None else {}
     model, config = overridden(model, merge(config, {"seed": asked.seed} | data), asked.set)
+    config = replace(config, data=absolute(config.data))  # whoever evaluates its checkpoint may be in another folder
     if world != model.towers:
         raise InputError(f"start it with torchrun --nproc-per-node {model.towers}, one process for each tower")
     device = torch.device(pick_device(asked.device))
     join_processes(device)
-    if rank == 0:
-        open_dataset(config.data, "train", size=model.packed_size)  # fetched and packed once
-    distributed.barrier()
     whole = open_dataset(config.data, "train", size=model.packed_size)
     model = replace(model, classes=len(whole.classes))
     train_set, valid_set = split_holdout(whole, config)
-    run_dir = asked.run_dir or records.run_dir("train", asked.preset, config, preset(asked.preset)[1].data)
+    usual = records.run_dir("train", asked.preset, config, preset(asked.preset)[1].data)
+    run_dir = usual if asked.run_dir is None else path_of(asked.run_dir)
     trainer = fit_towers(None, model, train_set, valid_set, config, run_dir, str(device))
     if whole.has_split("test"):
         rates = evaluate(trainer.model, open_dataset(config.data, "test", size=model.packed_size))

@@ -57,8 +57,15 @@ class Claim:
         if "margin" in self.rule and (absent := [name for name in ("experiment", *sides) if not getattr(self, name)]):
             raise InputError(f"claim {self.id!r} is measured, and has no {' and no '.join(absent)}")
         if not self.command:
-            arms = "".join(f" --arm {name}" for name in (self.arm, self.control) if name)
-            object.__setattr__(self, "command", f"python -m alexnet_lib measure {self.experiment}{arms} --record")
+            object.__setattr__(self, "command", f"python -m alexnet_lib {self._measured_by()}")
+
+    def _measured_by(self) -> str:
+        if self.rule["kind"] == "every_run":
+            wanted = self.rule["runs"].items()
+            only = [f"{name}/{arm}" if arm else name for name, arms in wanted for arm in arms or [""]]
+            return "experiments" + "".join(f" --only {each}" for each in only)
+        arms = "".join(f" --arm {name}" for name in (self.arm, self.control) if name)
+        return f"measure {self.experiment}{arms} --record"
 
     @property
     def unit(self) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..batches import split_holdout
@@ -130,6 +131,36 @@ def compare_sizes(dataset, model: ModelConfig) -> None:
     if dataset.size > 1.5 * model.packed_size and rank_and_world()[0] == 0:
         hint = f"pack {dataset.name} again with --size {model.packed_size}, or set model.image_size"
         print(f"note: the network sees crops of {model.image_size} pixels of images of {dataset.size}: {hint}", file=sys.stderr)
+
+
+def as_trained(dataset, checkpoints: Sequence[str], loaded: Sequence[tuple[AlexNet, dict]]):
+    """A data set with the mean image that networks were trained with, which is their training set's and not in a checkpoint.
+
+    Where that set is not there, or another one for another network, the mean image stays, or is the first one's, and a line
+    says so.
+
+    Args:
+        checkpoints, loaded: their paths, and what load_model gave.
+    """
+    means = [_trained_mean(model, facts) for model, facts in loaded]
+    first = dataset.mean_image if means[0] is None else means[0]
+    for path, mean in zip(checkpoints, means, strict=True):
+        if mean is None:
+            what = "its training set is not there, or not as it was: the mean image that is subtracted may be another"
+            print(f"note: {path}: {what}", file=sys.stderr)
+        elif not np.array_equal(mean, first):
+            print(f"note: {path} was trained with another mean image than {checkpoints[0]}, whose is subtracted", file=sys.stderr)
+    return replace(dataset, mean_image=first)
+
+
+def _trained_mean(model: AlexNet, facts: dict) -> np.ndarray | None:
+    """The mean image of a network's training set; None where that is not packed here, or is of other images by now."""
+    try:
+        train = TrainConfig.from_dict(facts.get("train", {}))
+        whole = open_dataset(train.data, "train", size=model.config.packed_size, fetch=False)
+        return whole.mean_image if split_holdout(whole, train)[0].checksum == facts.get("data") else None
+    except InputError:
+        return None
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,19 @@ def of_another_kind(experiment: str, device: str) -> str:
     return f"the records of {experiment} are of a {' and a '.join(others)}, beside which none of a {here} counts"
 
 
+def plan_of(experiment: str) -> dict:
+    """An experiment of `plans`. Raises InputError where it has none of that name."""
+    one_of("experiment", experiment, every := plans())
+    return every[experiment]
+
+
+def planned_runs(experiment: str) -> list[dict]:
+    """The records of the runs that an experiment names: whoever adds seeds until the figure pleases changes no verdict."""
+    plan = plan_of(experiment)
+    found = records.read_experiment(experiment)
+    return [r for r in found if r["arm"] in plan["arms"] and r["seed"] in seeds_of(plan, r["arm"])]
+
+
 def seeds_of(plan: dict, arm: str) -> list[int]:
     """The seeds of an arm of an experiment: its own, or those that all its arms share."""
     return plan["arms"][arm].get("seeds", plan["seeds"])

@@ -274,5 +274,12 @@ def _finite(word: str) -> float:
 
 
 def read_experiment(experiment: str) -> list[dict]:
-    """All records of an experiment, in the order of their file names; empty where it has none."""
-    return [read(path) for path in sorted((results_root() / experiment).glob("*.json"))]
+    """All records of an experiment, in the order of their file names; empty where it has none.
+
+    Raises InputError for one that lies elsewhere than its run's does, as a copy: it would count twice, or for another experiment.
+    """
+    found = {path: read(path) for path in sorted((results_root() / experiment).glob("*.json"))}
+    for path, record in found.items():
+        if path != (its := results_path(record)):
+            raise InputError(f"{path} is the record of {its.parent.name}/{its.name}, whatever it is called: move it away")
+    return list(found.values())

@@ -21,6 +21,7 @@ from statistics import mean
 from tabulate import tabulate
 
 from ..config import InputError, one_of
+from ..system.files import sole_use
 from ..system.processes import pick_device
 from ..system.progress import bar
 from ..system.stopping import WATCHES, stop_requests
@@ -98,7 +99,8 @@ def table(every: Sequence[Task], running: Sequence[Task] = ()) -> str:
 def run_all(
     every: Sequence[Task], *, data: str = "", device: str | None = None, jobs: int | None = None, hours: float | None = None
 ) -> Counter:
-    """Runs what has no record yet. Returns how many runs ended in which way: "recorded", "failed", "stopped".
+    """Runs what has no record yet. Returns how many runs ended in which way: "recorded", "failed", "stopped"; or which do not
+    end here, "running elsewhere".
 
     Args:
         every: see `tasks`.
@@ -125,7 +127,7 @@ def run_all(
             time.sleep(PAUSE)
             for task in [task for task, process in running.items() if process.poll() is not None]:
                 _let_go(running.pop(task))
-                word = "recorded" if task.record.exists() else "failed"
+                word = "recorded" if task.record.exists() else "running elsewhere" if _in_use(task) else "failed"
                 ended[word] += 1
                 shown.update()
                 shown.set_postfix_str(f"{task.experiment}/{task.arm} seed {task.seed} {word}")
@@ -178,6 +180,12 @@ def _start(task: Task, data: str, device: str | None) -> subprocess.Popen:
         raise InputError(f"cannot start {task.experiment}/{task.arm}: {error}") from error
 
 
+def _in_use(task: Task) -> bool:
+    """Whether another process runs it just now, such as one of the same command in another window."""
+    with sole_use(task.folder) as free:
+        return not free
+
+
 def _let_go(process: subprocess.Popen) -> None:
     if process.stdin:
         process.stdin.close()
@@ -188,5 +196,6 @@ def _last_line(task: Task) -> str:
 
 
 def _lines(task: Task) -> Iterator[str]:
-    text = (task.folder / "log.txt").read_text(encoding="locale", errors="replace").replace("\r", "\n")
-    return (line.strip() for line in reversed(text.splitlines()) if line.strip())
+    with suppress(OSError):  # its folder may have been removed
+        text = (task.folder / "log.txt").read_text(encoding="locale", errors="replace").replace("\r", "\n")
+        yield from (line.strip() for line in reversed(text.splitlines()) if line.strip())

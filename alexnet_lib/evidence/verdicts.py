@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from . import records, statistics
 from .claims import BAND, EVERY_RUN, Claim, ledger
 from .counts import QUANTITIES
 from .language import Said
-from .plans import plans, seeds_of
+from .plans import plan_of, planned_runs, seeds_of
 from .statistics import Estimate
 
 REPRODUCED, SAME_DIRECTION, CONTRADICTED = "reproduced", "same direction", "contradicted"
@@ -35,8 +35,9 @@ class Verdict:
         interval: (mean, low, high) of the effect; None for fewer than two runs.
         relative: the same in percent of the control's error, where the effect is one of error.
         images: (low, high) in points for other test images as well as other seeds; None where records lack outcomes.
-        p: that chance alone gives as much; None where nothing is tested.
-        more: seeds an arm beyond those there are that would settle an undecided one.
+        p: that chance alone gives as much, two-sided: against no effect, or where the claim is that there is none, or none for
+            the worse, against the end of the margin that is nearest to what came out. None where nothing is tested.
+        more: seeds an arm beyond those there are that would settle an undecided one, were the effect as large as measured.
         source: data, hardware and time.
         reason: why there is no verdict, or what the word leaves out.
     """
@@ -63,7 +64,7 @@ def points(record: dict, of: str = "train_error") -> list[tuple[float, float]]:
     "valid_error", of the images held out (dropout off, centre view), at its end.
     """
     when = 0.5 if of == "train_error" else 0.0
-    return [(entry["epoch"] - when, entry[of]) for entry in record["curve"] if of in entry]
+    return [(entry["epoch"] - when, entry[of]) for entry in record.get("curve", ()) if of in entry]
 
 
 def time_to(record: dict, error: float, of: str = "train_error") -> float:
@@ -95,7 +96,7 @@ def judge(claim: Claim, measured: Sequence[dict] | None = None, planned: int | N
     if rule["kind"] == "every_run":
         return _judge_every_run(claim, measured)
     if measured is None:
-        measured = records.read_experiment(claim.experiment)
+        measured = planned_runs(claim.experiment)
     runs = [
         [r for r in measured if r["arm"] == name and _value(rule, r) is not None] for name in (claim.arm, claim.control) if name
     ]
@@ -115,14 +116,15 @@ def judge(claim: Claim, measured: Sequence[dict] | None = None, planned: int | N
 
 
 def _planned(claim: Claim) -> list[int]:
-    plan = plans()[claim.experiment]
+    plan = plan_of(claim.experiment)
     return [len(seeds_of(plan, name)) for name in (claim.arm, claim.control) if name]
 
 
 def _value(rule: dict, record: dict) -> float | None:
     """A run's own figure: a metric, less another where the rule says against, or the time to an error."""
     if rule["kind"] == "speedup":
-        return time_to(record, rule["reach"], rule.get("of", "train_error")) if record.get("curve") else None
+        of = rule.get("of", "train_error")
+        return time_to(record, rule["reach"], of) if points(record, of) else None
     numbers = [record["metrics"].get(name) for name in (rule["metric"], rule.get("against")) if name]
     return None if None in numbers else numbers[0] - sum(numbers[1:])
 
@@ -140,11 +142,14 @@ def _not_comparable(used: Sequence[dict]) -> str:
 
 def _judge_difference(claim: Claim, sides: list[list[float]], runs: list[list[dict]], facts: dict) -> Verdict:
     rule, margin = claim.rule, claim.rule["margin"]
-    estimate = statistics.between(*sides) if claim.control else statistics.within(sides[0])
+    test: Callable[..., Estimate] = statistics.between if claim.control else statistics.within
+    estimate = test(*sides)
+    against = {"no_worse": (margin,), "no_change": (-margin, margin), "difference": (0.0,)}[rule["kind"]]
+    p = max(test(np.subtract(sides[0], bound), *sides[1:]).p for bound in against)
     base = float(np.mean(sides[1])) if claim.control else 0.0
     effects = tuple(value - base for value in sides[0])
     relative = images = None
-    if claim.control and rule["metric"].endswith("_error") and "against" not in rule:
+    if claim.control and rule["metric"].endswith("_error") and "against" not in rule and min(map(min, sides)) > 0:
         logs = statistics.between(*[np.log(side) for side in sides])
         mean, low, high = (100 * math.expm1(v) for v in (logs.mean, logs.low, logs.high))
         relative = mean, low, high
@@ -155,12 +160,11 @@ def _judge_difference(claim: Claim, sides: list[list[float]], runs: list[list[di
     more = None
     if word == UNDECIDED:
         deviation = max(float(np.std(side, ddof=1)) for side in sides)
-        more = max(1, statistics.seeds_for(deviation, margin, len(sides)) - facts["seeds"])
+        short_of = _to_a_word(rule["kind"], estimate.mean, margin)
+        more = max(1, statistics.seeds_for(deviation, short_of, len(sides)) - facts["seeds"])
     value = f"{estimate.mean:+.2f} [{estimate.low:+.2f}, {estimate.high:+.2f}]"
     interval = (estimate.mean, estimate.low, estimate.high)
-    return Verdict(
-        word, value, effects=effects, interval=interval, relative=relative, images=images, p=estimate.p, more=more, **facts
-    )
+    return Verdict(word, value, effects=effects, interval=interval, relative=relative, images=images, p=p, more=more, **facts)
 
 
 def _word(rule: dict, estimate: Estimate, margin: float) -> str:
@@ -189,9 +193,17 @@ def _word_no_change(rule: dict, estimate: Estimate, margin: float) -> str:
     return CONTRADICTED if estimate.low > margin or estimate.high < -margin else UNDECIDED
 
 
+def _to_a_word(kind: str, mean: float, margin: float) -> float:
+    """Half the width that an interval around this effect may have at most, to leave out one of the bounds that keep it undecided."""
+    if kind == "difference":  # it leaves out zero, or both ends of the margin
+        return max(abs(mean), margin - abs(mean))
+    return abs(margin - (mean if kind == "no_worse" else abs(mean)))
+
+
 def _judge_speedup(claim: Claim, sides: list[list[float]], runs: list[list[dict]], facts: dict) -> Verdict:
     """Ratios multiply, so their logarithms are compared. A run that never got there bounds the ratio on one side only."""
-    rule, ends = claim.rule, [[float(r["curve"][-1]["epoch"]) for r in side] for side in runs]
+    rule, of = claim.rule, claim.rule.get("of", "train_error")
+    ends = [[points(r, of)[-1][0] for r in side] for side in runs]  # up to there a run is known not to have got there
     slow, quick = [any(map(math.isinf, side)) for side in reversed(sides)]  # control, arm
     if slow and quick:
         return Verdict(UNDECIDED, reason=Said("neither side reaches {reach:g} % in every run", **rule), **facts)
@@ -210,7 +222,7 @@ def _judge_speedup(claim: Claim, sides: list[list[float]], runs: list[list[dict]
     more = None
     if word == UNDECIDED and not (slow or quick):
         deviation = max(arm.std(ddof=1), control.std(ddof=1))
-        more = max(1, statistics.seeds_for(deviation, margin) - facts["seeds"])
+        more = max(1, statistics.seeds_for(deviation, _to_a_word("difference", estimate.mean, margin)) - facts["seeds"])
     value, never = f"{mean:.1f} [{low:.1f}, {high:.1f}]", ""
     if slow or quick:
         bound = "at least {mean:.1f} [{low:.1f}, more]" if slow else "at most {mean:.1f} [less, {high:.1f}]"
@@ -224,7 +236,7 @@ def _judge_every_run(claim: Claim, measured: Sequence[dict] | None) -> Verdict:
     """A statement about every run: each run of two towers is tested by itself, by dealing its kernels out at random."""
     rule, wanted = claim.rule, claim.rule["runs"]
     if measured is None:
-        measured = [r for name in wanted for r in records.read_experiment(name)]
+        measured = [r for name in wanted for r in planned_runs(name)]
     asked = [r for r in measured if r["experiment"] in wanted and r["arm"] in (wanted[r["experiment"]] or [r["arm"]])]
     pairs = [r for r in asked if len(r.get("colour_selectivity", ())) == 2]
     count, runs = sum(statistics.towers_differ(r["colour_selectivity"]) < rule["p"] for r in pairs), len(pairs)
@@ -238,7 +250,7 @@ def _judge_every_run(claim: Claim, measured: Sequence[dict] | None) -> Verdict:
     gaps = tuple(float(abs(np.mean(a) - np.mean(b))) for a, b in (r["colour_selectivity"] for r in pairs))
     value = Said("{count} of {runs}", count=count, runs=runs)
     word, value = (word, value) if runs >= EVERY_RUN else (NOT_YET, Said("so far {value}", value=value))
-    return Verdict(word, value, effects=gaps, interval=(count / runs, low, high), **facts)
+    return Verdict(word, value, effects=gaps, interval=(count, low * runs, high * runs), **facts)
 
 
 def _judge_count(rule: dict) -> Verdict:
