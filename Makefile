@@ -34,6 +34,7 @@ endif
 
 .PHONY: help setup reproduce test test-portable book lab experiments chapters stress bench gpu lint format clean
 .PHONY: pdf homework release live lock
+.NOTPARALLEL:  # the book and its PDF are built from one cache
 
 help:  ## say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -45,14 +46,14 @@ help:  ## say what each target does
 setup: .venv/ready  ## make .venv and install everything into it
 
 .venv/ready: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("error: Python 3.11 or newer is needed and $(PYTHON) is " + sys.version.split()[0] + "; name another one with PYTHON=")'
-	$(PYTHON) -m venv .venv
+	@"$(PYTHON)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit("error: Python 3.11 or newer is needed and $(PYTHON) is " + sys.version.split()[0] + "; name another one with PYTHON=")'
+	"$(PYTHON)" -m venv .venv
 	$(PIP) install --require-hashes --requirement requirements.lock
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 lock:  ## resolve requirements.txt into requirements.lock: every package for every system, with the checksums of its files
-	$(PYTHON) -m venv .venv
+	"$(PYTHON)" -m venv .venv
 	$(PIP) install --quiet --target .venv/locking uv
 	.venv/locking/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header \
 	  --annotation-style line --output-file requirements.lock requirements.txt
@@ -119,8 +120,8 @@ HOMEWORK ?= _build/homework
 homework: setup  ## make notebooks with gaps from the exercises, in HOMEWORK=_build/homework
 	@$(PY) tools/homework.py make "$(HOMEWORK)"
 
-# The date of the commit, so that a tag that is built again gives the same bytes.
-release: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+# The date of the commit, so that a tag that is built again gives the same bytes; in a copy without .git that of now.
+release: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
 release: export PYTHONHASHSEED = 0
 release: book pdf  ## the HTML and the PDF with their checksums, in _build/release
 	@mkdir -p _build/release

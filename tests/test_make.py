@@ -93,7 +93,8 @@ def test_an_unknown_profile_gets_one_line_before_anything_is_installed(elsewhere
 
 
 def test_an_old_python_gets_one_line(elsewhere):
-    old = elsewhere / "python3.10"
+    (elsewhere / "my pythons").mkdir()
+    old = elsewhere / "my pythons" / "python3.10"
     pretend = "import sys; sys.version_info, sys.version = (3, 10, 4), '3.10.4 (main)'; exec(sys.argv[1])"
     old.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{pretend}" "$2"\n')
     old.chmod(0o755)
@@ -101,6 +102,27 @@ def test_an_old_python_gets_one_line(elsewhere):
     first = done.stderr.splitlines()[0]
     assert done.returncode != 0 and first.startswith("error: Python 3.11 or newer is needed") and "3.10.4" in first
     assert not (elsewhere / ".venv").exists()
+
+
+def builds(folder, commands: str) -> None:
+    """An environment that is ready, with these commands for jupyter-book."""
+    (folder / ".venv").mkdir()
+    (folder / ".venv" / "ready").touch()
+    (folder / "jupyter-book").write_text(f"#!/bin/sh\n{commands}\n")
+    (folder / "jupyter-book").chmod(0o755)
+
+
+def test_one_target_waits_for_the_other(elsewhere):
+    """With -j too, which may stand in $MAKEFLAGS: the book and its PDF are built from one cache."""
+    builds(elsewhere, "echo begins >> log; sleep 0.2; echo ends >> log")
+    assert make("-j2", "book", "pdf", "BIN=.", "PY=true", where=elsewhere).returncode == 0
+    assert (elsewhere / "log").read_text().split() == ["begins", "ends"] * 2
+
+
+def test_a_copy_without_git_can_be_released(elsewhere):
+    builds(elsewhere, "mkdir -p _build/html; touch _build/book.pdf")
+    done = make("release", "BIN=.", "PY=true", where=elsewhere)
+    assert done.returncode == 0 and not done.stderr and (elsewhere / "_build" / "release" / "SHA256SUMS").exists()
 
 
 def test_clean_leaves_runs_and_data(elsewhere):

@@ -37,6 +37,7 @@ def test_what_depends_on_records_and_what_that_needs():
         ("a.b.append(1)\nc.d = 2", {"a", "c"}, set(), {"a", "c"}),
         ("%matplotlib inline\nif p:\n    q = r", {"p", "r"}, {"q"}, set()),
         ("def f(x):\n    y = x + g\n    return y", {"g"}, {"f"}, set()),
+        ("try:\n    a = b\nexcept C as d:\n    a = str(d)", {"b", "C", "str"}, {"a", "d"}, set()),
     ],
 )
 def test_names(cell, taken, made, changed):

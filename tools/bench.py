@@ -14,6 +14,7 @@ import sys
 import machine
 import torch
 from benchmarks import busy, epochs, network, normalisation, packing, pages, pipeline, views
+from ending import ended
 
 from alexnet_lib.evidence import records
 from alexnet_lib.system import memory
@@ -78,4 +79,4 @@ def shown(row: dict) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(ended(main))

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+from ending import ended
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from slices import of_records
@@ -75,13 +76,8 @@ def main() -> int:
     asked = parser.parse_args()
     there = sorted(NOTEBOOKS.glob("*.ipynb"))
     if unknown := [name for name in asked.names if not any(path.name.startswith(name) for path in there)]:
-        print(f"error: no notebook begins with {unknown[0]!r}", file=sys.stderr)
-        return 1
-    try:
-        chosen = there if asked.all or asked.names or asked.shown else stale()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        raise InputError(f"no notebook begins with {unknown[0]!r}")
+    chosen = there if asked.all or asked.names or asked.shown else stale()
     chosen = [path for path in chosen if not asked.names or any(path.name.startswith(name) for name in asked.names)]
     failed = 0
     with bar(chosen, unit="chapter") as shown:
@@ -97,4 +93,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main))

@@ -5,8 +5,10 @@ paper's colour noise rests (section 4.1).
 """
 
 import argparse
+import sys
 
 import numpy as np
+from ending import ended
 
 from alexnet_lib import open_dataset
 from alexnet_lib.evidence import records
@@ -35,4 +37,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(ended(main))

@@ -11,9 +11,12 @@ import sys
 from pathlib import Path
 
 import nbformat
+from ending import ended
 from nbgrader.apps.api import NbGraderAPI
 from nbgrader.coursedir import CourseDirectory
 from traitlets.config import Config
+
+from alexnet_lib.config import InputError, one_of
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
@@ -88,23 +91,31 @@ def course(folder: Path) -> NbGraderAPI:
 
 
 def make(folder: Path, names: list[str]) -> None:
-    for chapter in sorted(NOTEBOOKS.glob("*.ipynb")):
-        source = homework(chapter)
-        if (names and chapter.stem not in names) or not any("nbgrader" in cell.metadata for cell in source.cells):
+    """Raises InputError for a chapter that does not exist, or is named and has no exercises."""
+    there = {chapter.stem: chapter for chapter in sorted(NOTEBOOKS.glob("*.ipynb"))}
+    for name in names:
+        one_of("chapter", name, there)
+    for name in names or there:
+        source = homework(there[name])
+        if not any("nbgrader" in cell.metadata for cell in source.cells):
+            if names:
+                raise InputError(f"{name} has no exercises")
             continue
-        path = folder / "source" / chapter.stem / chapter.name
+        path = folder / "source" / name / f"{name}.ipynb"
         path.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(source, path)
-        done = course(folder).generate_assignment(chapter.stem)
+        done = course(folder).generate_assignment(name)
         if not done["success"]:
-            raise SystemExit(f"error: {chapter.stem}: {done.get('error', '')}\n{done.get('log', '')[-2000:]}")
-        print(folder / "release" / chapter.stem / chapter.name)
+            raise SystemExit(f"error: {name}: {done.get('error', '')}\n{done.get('log', '')[-2000:]}")
+        print(folder / "release" / name / path.name)
 
 
 def score(folder: Path, student: str) -> dict[str, float]:
-    """Percent of the points by chapter. Each submitted notebook is run from top to bottom."""
-    found = {}
-    for path in sorted((folder / "submitted" / student).glob("*/*.ipynb")):
+    """Percent of the points by chapter. Each submitted notebook is run from top to bottom. Raises InputError where there is none."""
+    found, submitted = {}, folder / "submitted" / student
+    if not (there := sorted(submitted.glob("*/*.ipynb"))):
+        raise InputError(f"no notebook in {submitted}: name the folder of the course and a student who has submitted")
+    for path in there:
         api = course(folder)
         done = api.autograde(path.stem, student)
         if not done["success"]:
@@ -129,4 +140,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main))

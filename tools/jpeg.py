@@ -5,10 +5,12 @@ python tools/jpeg.py [DATA]      by default photos10, whose patches are means of
 Says nothing of what the compression costs in accuracy.
 """
 
+import argparse
 import io
 import sys
 
 import numpy as np
+from ending import ended
 from PIL import Image
 
 from alexnet_lib import open_dataset
@@ -43,5 +45,11 @@ def sentence(name: str, split: str = "test") -> str:
     )
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="?", default="photos10")
+    print(sentence(parser.parse_args().data))
+
+
 if __name__ == "__main__":
-    print(sentence(*(sys.argv[1:] or ["photos10"])))
+    sys.exit(ended(main))

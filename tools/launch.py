@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import nbformat
+from ending import ended
+
+from alexnet_lib.system.files import whole
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 CELL = """\
@@ -31,16 +34,16 @@ def launched(notebook: nbformat.NotebookNode, address: str) -> nbformat.Notebook
 
 
 def main() -> int:
-    if len(sys.argv) != 3:
+    if len(sys.argv) != 3 or (sys.argv[2].startswith("-") and sys.argv[2] != "--in-place"):
         print(__doc__, file=sys.stderr)
         return 2
     address, to = sys.argv[1:]
     folder = NOTEBOOKS if to == "--in-place" else Path(to)
-    folder.mkdir(parents=True, exist_ok=True)
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
-        nbformat.write(launched(nbformat.read(path, 4), address), folder / path.name)
+        with whole(folder / path.name) as partial:
+            nbformat.write(launched(nbformat.read(path, 4), address), partial)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main))

@@ -5,6 +5,7 @@ goes to results/, the network to book/_static/live_net.js: one script that sets 
 Weights are int8 with a scale for each kernel. With them go a few test patches, and torch's logits for these.
 """
 
+import argparse
 import base64
 import json
 import sys
@@ -12,6 +13,7 @@ from dataclasses import asdict
 
 import numpy as np
 import torch
+from ending import ended
 from torch import Tensor
 
 from alexnet_lib.augment import centre_view
@@ -29,19 +31,14 @@ HEAD = "// Written by make live (tools/live.py). The checksum is over all else.\
 PATCHES = 30  # evenly spaced over the test split: three of each photograph
 
 
-def main() -> int:
-    try:
-        model, train = preset(PROFILE)
-        run = records.run_dir(EXPERIMENT, PROFILE, train, train.data)
-        record, path = experiment.run(model, train, run, experiment=EXPERIMENT, arm=PROFILE)
-        published = records.publish(record, path)
-        net, _ = load_model(run)
-        write(content(net, records.read(published), experiment.open_sets(train, model)["test"]))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+def main() -> None:
+    model, train = preset(PROFILE)
+    run = records.run_dir(EXPERIMENT, PROFILE, train, train.data)
+    record, path = experiment.run(model, train, run, experiment=EXPERIMENT, arm=PROFILE)
+    published = records.publish(record, path)
+    net, _ = load_model(run)
+    write(content(net, records.read(published), experiment.open_sets(train, model)["test"]))
     print(f"{published}\n{FILE}")
-    return 0
 
 
 def content(net: AlexNet, record: dict, test_set) -> dict:
@@ -120,8 +117,11 @@ def write(facts: dict) -> None:
 
 def read() -> dict:
     """What the script holds. Raises InputError where it was altered, or is not the network of its record."""
-    facts = json.loads(FILE.read_text(encoding="utf-8").removeprefix(HEAD).rstrip().removesuffix(";"))
-    if facts["checksum"] != records.checksum(facts):
+    try:
+        facts = json.loads(FILE.read_text(encoding="utf-8").removeprefix(HEAD).rstrip().removesuffix(";"))
+    except ValueError:
+        facts = {}
+    if facts.get("checksum") != records.checksum(facts):
         raise InputError(f"{FILE.name} was altered or damaged: its checksum does not match. Run make live")
     if facts["record_checksum"] != records.read(records.results_root() / facts["record"])["checksum"]:
         raise InputError(f"{FILE.name} is not the network of {facts['record']}: run make live")
@@ -129,4 +129,5 @@ def read() -> dict:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    sys.exit(ended(main))

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 from cost_model import CONV, FIRST, GROUPED, MATRIX, NORM, POOLING, Machine, operations
+from ending import ended
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -187,6 +188,8 @@ def main() -> None:
     parser.add_argument("--pages", choices=("stock", "kept"), help="print only what memory costs in such a process")
     parser.add_argument("--record", action="store_true", help="write to results/cost_model/")
     asked = parser.parse_args()
+    if asked.rounds < 1:
+        parser.error("--rounds is 1 or more")
     if asked.pages != "stock":
         keep_pages()
     if asked.pages:
@@ -214,4 +217,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(ended(main))

@@ -9,10 +9,12 @@ unshare --net --map-root-user sh -c "ip link set lo up; python tools/measure_tow
 
 import argparse
 import statistics
+import sys
 import time
 from pathlib import Path
 
 import torch
+from ending import ended
 from torch import distributed, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.profiler import ProfilerActivity, profile
@@ -39,6 +41,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1, help="steps to time; 100 for the claim on two GPUs")
     parser.add_argument("--record", action="store_true", help="write to results/towers/")
     asked = parser.parse_args()
+    if asked.batch < 2 or asked.steps < 1:
+        parser.error("--batch is 2 or more, an image a process, and --steps 1 or more")
     rows = []
     for scheme, (network, processes) in SCHEMES.items():
         rows += (of_scheme := measure(scheme, ModelConfig.preset(network), asked.batch, processes, asked.steps))
@@ -156,4 +160,4 @@ def on_the_wire() -> int:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(ended(main))

@@ -12,7 +12,10 @@ import sys
 import time
 from pathlib import Path
 
+from ending import ended
 from playwright.sync_api import sync_playwright
+
+from alexnet_lib.system.files import whole
 
 SEARCH = "searchindex.js"  # of a book on one page there is none
 FOOTER = '<div style="font-size: 7pt; width: 100%; text-align: center"><span class="pageNumber"></span></div>'
@@ -71,11 +74,11 @@ def main() -> int:
         pdf = tab.pdf(prefer_css_page_size=True, print_background=True, outline=True, tagged=True, display_header_footer=True,
                       header_template="<span></span>", footer_template=FOOTER)  # fmt: skip
         chromium.close()
-    to.parent.mkdir(parents=True, exist_ok=True)
-    to.write_bytes(dated(pdf, int(os.environ.get("SOURCE_DATE_EPOCH", time.time()))))
+    with whole(to) as partial:
+        partial.write_bytes(dated(pdf, int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())))
     print(to)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main))

@@ -5,11 +5,13 @@ error on the held-out images; where it is the lowest or the highest that was tri
 rate, and the command fails.
 """
 
+import argparse
 import json
 import sys
 from collections import defaultdict
 
-from alexnet_lib.config import InputError
+from ending import ended
+
 from alexnet_lib.evidence import experiment, plans, records
 from alexnet_lib.system.files import whole
 
@@ -74,8 +76,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    sys.exit(ended(main))

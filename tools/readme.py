@@ -3,6 +3,7 @@
 python tools/readme.py
 """
 
+import argparse
 import ast
 import re
 import sys
@@ -13,6 +14,8 @@ README = ROOT / "README.md"
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 from front import in_words  # noqa: E402
 from reference import CORE  # noqa: E402
+
+from alexnet_lib.system.files import whole  # noqa: E402
 
 WINGS = {
     "data": "from folders to a packed set",
@@ -69,4 +72,6 @@ def written() -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(written(), encoding="utf-8")
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    with whole(README) as partial:
+        partial.write_text(written(), encoding="utf-8")

@@ -7,6 +7,8 @@ python tools/save_kernels.py KERNELS_FILE PICTURE  the README's picture is made 
 import sys
 from pathlib import Path
 
+from ending import ended
+
 from alexnet_lib import InputError, TrainConfig, introspection
 from alexnet_lib.book import figures
 from alexnet_lib.checkpoint import load_model
@@ -40,20 +42,16 @@ def draw(kernels: Path, picture: Path) -> None:
 
 
 def main() -> int:
-    try:
-        paths = [Path(word) for word in sys.argv[1:]]
-        if len(paths) == 1:
-            print(keep(*paths))
-        elif len(paths) == 2:
-            draw(*paths)
-        else:
-            print(__doc__, file=sys.stderr)
-            return 2
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    paths = [Path(word) for word in sys.argv[1:]]
+    if len(paths) == 1:
+        print(keep(*paths))
+    elif len(paths) == 2:
+        draw(*paths)
+    else:
+        print(__doc__, file=sys.stderr)
+        return 2
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main))

@@ -61,6 +61,10 @@ def names(code: str) -> tuple[set[str], set[str], set[str]]:
                     if item.optional_vars is not None:
                         write(item.optional_vars)
                 run(one.body)
+            elif isinstance(one, ast.Try):
+                read(*(handler.type for handler in one.handlers))
+                made.update(handler.name for handler in one.handlers if handler.name)
+                run([*one.body, *(line for handler in one.handlers for line in handler.body), *one.orelse, *one.finalbody])
             elif isinstance(one, ast.If | ast.While):
                 read(one.test)
                 run(one.body + one.orelse)

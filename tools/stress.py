@@ -1,9 +1,9 @@
 """make stress: the long form of the tests of faults, and the table of what was tried and what survived.
 
-python tools/stress.py [--record] [WORDS FOR PYTEST]. ALEXNET_STRESS scales the number of tries, 1 by default. It takes hours;
-stopped, it goes on with the tests that were not through, as long as the commit is the same. Without --record the table is only
-printed and kept in runs/stress/; with it results/stress/ has it, and the page "What it survives" shows it. The command fails
-where anything was lost, or a test did not come to its count.
+python tools/stress.py [--record] [-k WORDS] [TEST ...]. ALEXNET_STRESS scales the number of tries, 1 by default. What else
+pytest is to be told stands in $PYTEST_ADDOPTS. It takes hours; stopped, it goes on with the tests that were not through, as long
+as the commit is the same. Without --record the table is only printed and kept in runs/stress/; with it results/stress/ has it,
+and the page "What it survives" shows it. The command fails where anything was lost, or a test did not come to its count.
 """
 
 import argparse
@@ -15,8 +15,10 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+from ending import ended
 from tabulate import tabulate
 
+from alexnet_lib.config import InputError
 from alexnet_lib.evidence import records
 from alexnet_lib.system.stopping import STOPPED
 
@@ -26,14 +28,19 @@ PYTEST = [sys.executable, "-m", "pytest", "-m", "stress"]
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--record", action="store_true", help="write the table to results/stress/")
-    asked, words = parser.parse_known_args()
+    parser.add_argument("-k", metavar="WORDS", default="", help="those tests alone that pytest's -k chooses")
+    parser.add_argument("tests", nargs="*", metavar="TEST", help="files, or tests by pytest's names; all by default")
+    asked = parser.parse_args()
+    if asked.record and (asked.tests or asked.k):
+        parser.error("--record is of all tests: leave out TEST and -k")
     environment = records.environment()
     scale = os.environ.get("ALEXNET_STRESS") or "1"
-    through = records.runs_root() / "stress" / f"{str(environment['commit'])[:7]}-{scale}"
+    through = records.runs_root() / "stress" / f"{environment['commit']}-{scale}"
     rows, status = [], 0
     try:
-        for name in chosen(words):
-            found, failed = tried(name, words, through)
+        names = chosen(asked.tests, asked.k)
+        for name in names:
+            found, failed = tried(name, through)
             rows, status = rows + found, status or failed
     except KeyboardInterrupt:
         print(STOPPED, file=sys.stderr)
@@ -44,34 +51,40 @@ def main() -> int:
     print(table(rows))
     record = {"experiment": "stress", "arm": "cpu", "seed": 0, "environment": environment, "rows": rows}
     record["metrics"] = {name: sum(row[name] for row in rows) for name in ("tried", "survived")}
-    records.keep(record, asked.record)
+    records.keep(record, asked.record and len(rows) == len(names))
     if not status:
         shutil.rmtree(through, ignore_errors=True)
     return status
 
 
-def chosen(words: list[str]) -> list[str]:
-    """The tests of the long form that pytest would run."""
-    listed = subprocess.run([*PYTEST, "--collect-only", *words], cwd=records.REPOSITORY, capture_output=True, text=True)
+def chosen(tests: list[str], words: str) -> list[str]:
+    """The tests of the long form that pytest would run. Raises InputError where it cannot read them all."""
+    command = [*PYTEST, "--collect-only", "-k", words, *tests]
+    listed = subprocess.run(command, cwd=records.REPOSITORY, capture_output=True, text=True)
+    if listed.returncode not in (0, 5):  # 5: there are none
+        print(listed.stdout, listed.stderr, sep="\n", file=sys.stderr)
+        raise InputError("pytest cannot list the tests, see above")
     return [line for line in listed.stdout.splitlines() if "::" in line]
 
 
-def tried(name: str, words: list[str], through: Path) -> tuple[list[dict], int]:
-    """(rows, status of pytest) of a test, which is not run again where it is through."""
+def tried(name: str, through: Path) -> tuple[list[dict], int]:
+    """(rows, status of pytest) of a test, which is not run again where it is through. Without a row the status is not 0."""
     report = through / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.xml"
-    partial, status = report.with_suffix(".partial"), 0
-    if not report.exists():
-        through.mkdir(parents=True, exist_ok=True)
-        options = [word for word in words if "::" not in word and not (records.REPOSITORY / word).exists()]
-        command = [*PYTEST, "-o", "junit_family=xunit1", f"--junitxml={partial}", *options, name]
-        status = subprocess.run(command, cwd=records.REPOSITORY).returncode
-        if status in (130, 2):  # pytest was interrupted
-            raise KeyboardInterrupt
-        if not partial.exists():
-            return [], status or 1
-        if not status:
-            partial.replace(report)
-    return counts(ElementTree.parse(report if report.exists() else partial).getroot()), status
+    partial = report.with_suffix(".partial")
+    if report.exists():
+        return counts(ElementTree.parse(report).getroot()), 0
+    through.mkdir(parents=True, exist_ok=True)
+    partial.unlink(missing_ok=True)
+    command = [*PYTEST, "-o", "junit_family=xunit1", f"--junitxml={partial}", name]
+    status = subprocess.run(command, cwd=records.REPOSITORY).returncode
+    if status in (130, 2):  # pytest was interrupted
+        raise KeyboardInterrupt
+    rows = counts(ElementTree.parse(partial).getroot()) if partial.exists() else []
+    if not rows:
+        print(f"error: {name} did not come to its count", file=sys.stderr)
+    elif not status:
+        partial.replace(report)
+    return rows, status or int(not rows)
 
 
 def counts(report: ElementTree.Element) -> list[dict]:
@@ -106,4 +119,4 @@ def markdown() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main))

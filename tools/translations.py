@@ -4,6 +4,7 @@ python tools/translations.py            lists them
 python tools/translations.py --accept   writes the checksums of the English as it is now, once the Chinese has been read beside it
 """
 
+import argparse
 import json
 import re
 import sys
@@ -13,8 +14,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "book" / "_ext")]
 import chinese  # noqa: E402
 import yaml  # noqa: E402
+from ending import ended  # noqa: E402
 
 from alexnet_lib.evidence import claims, language  # noqa: E402
+from alexnet_lib.system.files import whole  # noqa: E402
 
 SOURCES = {
     "book/zh.md": [f"notebooks/{path.stem}.ipynb" for path in sorted((ROOT / "notebooks").glob("*.ipynb"))],
@@ -72,19 +75,30 @@ def accept() -> None:
     for page, now in pages().items():
         _, front, rest = (ROOT / page).read_text(encoding="utf-8").split("---\n", 2)
         front = re.sub(r"english:.*", "", front, flags=re.S) + yaml.safe_dump({"english": now}, width=200)
-        (ROOT / page).write_text(f"---\n{front}---\n{rest}", encoding="utf-8")
+        _write(ROOT / page, f"---\n{front}---\n{rest}")
     text = GLOSSARY.read_text(encoding="utf-8")
     for term, now in definitions().items():
         text = re.sub(rf'(^{re.escape(term)}:\n  of: )"\w*"', rf'\1"{now}"', text, flags=re.M)
-    GLOSSARY.write_text(text, encoding="utf-8")
+    _write(GLOSSARY, text)
     text = CLAIMS.read_text(encoding="utf-8")
     for name, now in sentences().items():
         text = re.sub(rf'("{re.escape(name)}": {{\s+"of": )"\w*"', rf'\1"{now}"', text)
-    CLAIMS.write_text(text, encoding="utf-8")
+    _write(CLAIMS, text)
 
 
-if __name__ == "__main__":
-    if sys.argv[1:] == ["--accept"]:
+def _write(path: Path, text: str) -> None:
+    with whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--accept", action="store_true", help="write the checksums of the English as it is now")
+    if parser.parse_args().accept:
         accept()
     for line in outdated():
         print(f"{line}. Read the Chinese beside it, change what has to be, then: python tools/translations.py --accept")
+
+
+if __name__ == "__main__":
+    sys.exit(ended(main))
