@@ -28,8 +28,9 @@ RUN_CONTRAST = f"""async () => {{
 class Opened:
     """A page with what it asked for outside this machine, and what the console and its scripts complained of."""
 
-    def __init__(self, chromium, page: Path, width: int = 1300, dark: bool = False):
-        self.context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light")
+    def __init__(self, chromium, page: Path, width: int = 1300, dark: bool = False, touch: bool = False):
+        screen = {"viewport": {"width": width, "height": 900}, "has_touch": touch}
+        self.context = chromium.new_context(**screen, color_scheme="dark" if dark else "light")
         self.asked, self.complaints = [], []
         self.context.route("**/*", self._local)
         self.tab = self.context.new_page()

@@ -93,6 +93,7 @@ def test_evidence_shows_seeds_interval_and_the_papers_number():
     assert {text.get_text() for text in axes.get_legend().get_texts()} == {
         "no effect",
         "the paper",
+        "0.5 to 2 times that",
         "ours, a seed each",
         "95 % interval",
     }

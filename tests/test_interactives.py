@@ -94,6 +94,23 @@ def test_a_box_answers_to_pointer_and_arrows(chromium, book):
         assert caption.inner_text() == "conv4 of tower 2"
 
 
+def test_figures_answer_to_a_finger(chromium, book):
+    with Opened(chromium, book / ARCHITECTURE, width=360, touch=True) as page:
+        page.tab.locator("[data-node=conv3-2]").tap()
+        assert page.tab.locator(".facts caption").inner_text() == "conv3 of tower 2"
+    with Opened(chromium, book / EVALUATION, width=360, touch=True) as page:
+        said = page.tab.locator(".kernels .chosen span")
+        before = said.inner_text()
+        page.tab.locator(".kernels [role=option]").nth(5).tap()
+        assert said.inner_text() != before
+    with Opened(chromium, book / RACE, width=360, touch=True) as page:
+        slider = page.tab.locator(".race [type=range]")
+        slider.scroll_into_view_if_needed()
+        before, box = slider.input_value(), slider.bounding_box()
+        page.tab.touchscreen.tap(box["x"] + box["width"] / 4, box["y"] + box["height"] / 2)
+        assert slider.input_value() != before
+
+
 def test_on_a_phone_the_drawing_scrolls_to_the_box_and_the_page_does_not(chromium, book):
     with Opened(chromium, book / ARCHITECTURE, width=360, dark=True) as page:
         box = page.tab.locator(".network .scrolls")
@@ -214,6 +231,14 @@ def test_a_page_holds_the_first_seeds_of_all_arms_before_the_second_of_any():
     assert {(r["experiment"], r["arm"]) for r, _ in kept} == arms and first in [path for _, path in kept]
     assert len(kept) == len(arms) + 1 and kernel_browser.chosen(found, first, 2**30) == found
     assert [path for _, path in kernel_browser.chosen(found, first, 0)] == [first]
+
+
+def test_kernels_whose_record_did_not_come_are_left_out(tmp_path, monkeypatch):
+    """They are published before it, and whoever is killed between the two leaves a book that can be built."""
+    monkeypatch.setenv("ALEXNET_RESULTS", str(tmp_path))
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "a-seed3.kernels.safetensors").write_bytes(b"kernels")
+    assert kernel_browser.with_kernels() == []
 
 
 def test_a_run_without_kernels_is_an_error():

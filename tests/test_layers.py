@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -183,6 +183,23 @@ def test_lrn_refuses_what_has_no_meaning():
         LocalResponseNorm(groups=3)(torch.randn(1, 8, 2, 2))
 
 
+def test_constants_are_the_papers_unless_said():
+    a = torch.randn(2, 8, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 40
+    expected = lrn_by_loops(a.numpy(), 5, 1e-4, 0.75, 2.0, False, 1)
+    for normalise in (local_response_norm, LocalResponseNorm()):
+        np.testing.assert_allclose(normalise(a).numpy(), expected, rtol=1e-12)
+    squares = nn.functional.avg_pool2d(a.square(), 5, 1, 2)
+    torch.testing.assert_close(WithinMapNorm()(a), a / (1 + 0.001 * squares) ** 0.75)  # the source's
+    layer = Dropout()
+    assert (layer.rate, layer.scale) == (0.5, "test")
+
+
+def test_layers_say_what_they_are():
+    assert repr(LocalResponseNorm()) == "LocalResponseNorm(5, alpha=0.0001, beta=0.75, k=2.0, average=False, groups=1)"
+    assert repr(WithinMapNorm()) == "WithinMapNorm(5, alpha=0.001, beta=0.75, k=1.0)"
+    assert repr(Dropout(0.3, "train")) == "Dropout(0.3, scale='train')"
+
+
 def test_window_stays_in_its_tower():
     a = torch.ones(1, 8, 1, 1)
     moved = a.clone()
@@ -216,6 +233,27 @@ def test_tower_linear_is_two_layers():
     torch.testing.assert_close(layer(x), torch.cat([first(x[:, :6]), second(x[:, 6:])], 1))
 
 
+def test_weights_of_towers_begin_as_those_of_one_linear_layer_each():
+    """Uniform up to 1 / sqrt(inputs of a tower), as torch has it; biases at 0."""
+    torch.manual_seed(0)
+    layer = TowerLinear(128, 400, 2)
+    assert layer.weight.abs().max().item() == pytest.approx(1 / 8, rel=0.01) and not layer.bias.any()
+    assert layer.weight.std().item() == pytest.approx(1 / 8 / 3**0.5, rel=0.02)
+
+
+def test_dropout_draws_for_each_unit_in_its_type_and_where_it_lies():
+    """A mask of another type would be drawn from other numbers; at rate 0 nothing is lost, whatever is drawn."""
+    units = torch.ones(40, 30, dtype=torch.float64)
+    torch.manual_seed(0)
+    with torch.device("meta"):  # the default device is another one
+        dropped = Dropout()(units)
+    torch.manual_seed(0)
+    assert torch.equal(dropped, (torch.rand(40, 30, dtype=torch.float64) >= 0.5).double())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "rand", lambda shape, **options: torch.zeros(shape, **options))
+        assert torch.equal(Dropout(0.0)(units), units)
+
+
 @pytest.mark.parametrize("scale", ["test", "train"])
 def test_dropout_keeps_its_expectation(scale):
     torch.manual_seed(0)
@@ -233,6 +271,7 @@ def test_dropout_keeps_its_expectation(scale):
 
 @settings(deadline=None, max_examples=200)
 @given(size=st.integers(1, 40), window=st.integers(1, 6), stride=st.integers(1, 6), up=st.booleans())
+@example(size=4, window=1, stride=4, up=True)  # a last window that would begin just beyond the border
 def test_pool_out_is_what_torch_does(size, window, stride, up):
     if size < window:
         return
@@ -246,3 +285,4 @@ def test_conv_out_is_what_torch_does(size, kernel, stride, padding, overhang):
     image = nn.functional.pad(torch.zeros(1, 1, size, size), (0, overhang, 0, overhang))
     found = nn.functional.conv2d(image, torch.zeros(1, 1, kernel, kernel), stride=stride, padding=padding).shape[-1]
     assert conv_out(size, kernel, stride, padding, overhang) == found
+    assert conv_out(size, kernel) == size - kernel + 1 and pool_out(10, 3, 2) == 5 == pool_out(10, 3, 2, False) + 1

@@ -109,6 +109,9 @@ def test_an_altered_script_or_another_record_is_refused(network, tmp_path, monke
     live.write(network | {"parameters": 1})
     with pytest.raises(InputError, match="was altered"):
         live.read()
+    live.FILE.write_text(live.FILE.read_text()[:-999])
+    with pytest.raises(InputError, match="was altered"):
+        live.read()
     other = {name: part for name, part in network.items() if name != "checksum"} | {"record_checksum": "0"}
     live.write(other | {"checksum": records.checksum(other)})
     with pytest.raises(InputError, match="not the network of"):
@@ -241,6 +244,16 @@ def test_on_paper_and_without_javascript_a_sentence_says_what_is_on_a_screen(chr
     tab.goto((book / "book" / "live.html").as_uri())
     assert tab.get_by_text("Nothing runs here without JavaScript").is_visible() and not tab.locator("#live-top").is_visible()
     context.close()
+
+
+@needs_browser
+def test_without_the_script_that_holds_the_network_the_page_stays_as_it_is(chromium, tmp_path):
+    scripts = "".join(f'<script src="{(STATIC / name).as_uri()}"></script>' for name in ("live_forward.js", "live.js"))
+    (tmp_path / "page.html").write_text(
+        f'<!doctype html><html lang=en><title>t</title><div id="live-top" hidden>x</div>{scripts}'
+    )
+    with Opened(chromium, tmp_path / "page.html") as page:
+        assert not page.complaints and not page.tab.get_by_text("x").is_visible()
 
 
 def test_the_page_gives_the_errors_of_the_record_and_is_small(book, network):

@@ -78,8 +78,31 @@ def test_a_rate_of_zero_freezes_and_biases_need_not_decay():
     before, velocity = layer.weight.detach().clone(), optimiser.velocity["weight"].clone()
     steps(layer, paper_step(optimiser), [0.0])
     assert torch.equal(before, layer.weight) and torch.equal(velocity, optimiser.velocity["weight"])
+    layer, fresh = one_parameter()
+    steps(layer, lambda _: fresh.step(), [None])  # no rate was set yet
+    assert not any(v.any() for v in fresh.velocity.values())
     _, without = one_parameter(decay_biases=False)
     assert without.decay == {"weight": 0.0005, "bias": 0.0}
+
+
+def test_a_step_down_a_loss_takes_its_own_gradients_and_rates():
+    """Twice, so that a gradient left over from the first would show in the second."""
+    (layer, optimiser), (other, by_hand) = one_parameter(), one_parameter()
+    inputs = torch.randn(6, 4, dtype=torch.float64)
+    for rate in (0.01, 0.001):
+        optimiser.descend(layer(inputs).square().sum(), dict.fromkeys(optimiser.parameters, rate))
+        other.zero_grad()
+        other(inputs).square().sum().backward()
+        paper_step(by_hand)(rate)
+        assert torch.equal(layer.weight, other.weight) and torch.equal(layer.bias, other.bias)
+    assert optimiser.velocity["weight"].any()
+
+
+@pytest.mark.parametrize("name", ["constant", "plateau", "one_cycle"])
+def test_schedules_of_today_keep_the_rate_of_biases_and_the_noise(name):
+    rates = Schedule(TrainConfig(schedule=name, epochs=10, bias_lr=0.02, bias_lr_conv12=0.002)).rates(2)
+    assert rates.weights == pytest.approx(0.01) and rates.biases == 0.02 and rates.colour_noise
+    assert {layer: biases for layer, (_, biases) in rates.layers.items()} == {"conv1": 0.002, "conv2": 0.002}
 
 
 def test_plateau_divides_by_ten_three_times():
@@ -94,6 +117,7 @@ def test_plateau_divides_by_ten_three_times():
     again = Schedule(TrainConfig(patience=2))
     again.load_state(schedule.state())
     assert again.rates(0) == schedule.rates(0) and again.finished
+    assert again.state() == schedule.state() == {"dropped": 3, "best": 30, "since_best": 2}  # 35 is no progress after a resume
 
 
 def test_run_2012():
@@ -113,6 +137,7 @@ def test_run_2012():
     half = Schedule(TrainConfig.preset("code_2012", schedule="run_145_half", bias_lr_conv12=0.002))
     assert half.rates(10).layers == {name: (0.01, 0.002) for name in ("conv1", "conv2")}
     assert [schedule.rates(e).colour_noise for e in (66, 67)] == [True, False]
+    assert [named(e)["conv1"][0] for e in (66.9, 67)] == pytest.approx([0.0001, 0.00001])
 
 
 def test_one_cycle_rises_and_falls_to_zero():
@@ -189,7 +214,7 @@ def test_what_else_was_changed_in_the_recorded_runs():
     assert all(rates("run_147", epoch).colour_noise for epoch in range(90))  # it never went off
     assert [rates("run_2012_continued", epoch).colour_noise for epoch in (66, 67, 90, 91, 123, 124)] == [1, 0, 0, 1, 1, 0]
     assert rates("run_167", 72).layers == {} and rates("run_167", 73).layers == {"conv1": (0, 0)}
-    assert [rates("run_167", epoch).biases for epoch in (47, 48)] == pytest.approx([0.02, 0.002])
+    assert [rates("run_167", epoch).biases for epoch in (47, 47.5, 48)] == pytest.approx([0.02, 0.002, 0.002])
     assert rates("run_167", 72, lr=0.1).weights == pytest.approx(0.0001)
     assert rates("run_167", 48, bias_lr=None).biases is None
     for name, run in RUNS.items():
@@ -246,6 +271,7 @@ def test_the_linear_rule_climbs_to_the_rate_of_the_batch(schedule):
         assert rates.layers["conv2"] == pytest.approx([factor * rate for rate in before.layers["conv2"]])
         assert rates.colour_noise == before.colour_noise
     assert Schedule(TrainConfig(**fields, lr_batch=256, lr_warmup=0.0)).rates(0).weights == 4 * plain.rates(0).weights
+    assert Schedule(TrainConfig(**fields, lr_batch=512, lr_warmup=0.0)).rates(0).weights == 2 * plain.rates(0).weights
     smaller = Schedule(TrainConfig(batch_size=32, lr_batch=128, lr_warmup=0.0))
     assert smaller.rates(3).weights == pytest.approx(0.01 / 4)
 

@@ -108,7 +108,7 @@ def details(claim: Claim, verdict: Verdict, say: Language = ENGLISH) -> list[str
     if verdict.reason:
         lines.append(say(verdict.reason))
     if verdict.word == verdicts.UNDECIDED and verdict.more:
-        seeds = "about {each} seeds an arm would settle it" if verdict.more > 1 else "another seed an arm might settle it"
+        seeds = "were the effect as measured, about {each} seeds an arm would settle it"
         lines.append(say(seeds, each=verdict.seeds + verdict.more))
     return [*lines, claim.remark] if claim.remark and verdict.word != verdicts.NOT_YET else lines
 

@@ -97,9 +97,10 @@ def evidence_figure(pairs: Sequence[tuple]) -> Figure:
             axes.axvspan(*edges, color="#e8e5de", zorder=0, label="no effect")
         axes.axvline(none, color=FAINT, linewidth=1.5, zorder=0)
         if paper is not None:
-            axes.axvspan(*sorted(factor * paper for factor in BAND), color=COLOURS[1], alpha=0.12, zorder=0)
             source = "the authors' log" if claim.paper == "not in the paper" else "the paper"
             axes.axvline(paper, color=COLOURS[1], linestyle="--", label=source)
+            band, said = sorted(factor * paper for factor in BAND), f"{BAND[0]:g} to {BAND[1]:g} times that"
+            axes.axvspan(*band, color=COLOURS[1], alpha=0.12, zorder=0, label=said)
         dots = [0] * len(verdict.effects)
         axes.plot(verdict.effects, dots, "o", color=COLOURS[2], markersize=5, alpha=0.8, label="ours, a seed each")
         if verdict.interval and claim.rule["kind"] != "every_run":

@@ -25,8 +25,8 @@ MOST_BYTES = 1_500_000  # of kernels in the page, so that it stays below 3 MB
 
 def with_kernels() -> list[tuple[dict, Path]]:
     """(record, file of kernels) of every run on record that has them, by name."""
-    files = sorted(records.results_root().glob("*/*.kernels.safetensors"))
-    return [(records.read(path.with_name(path.name.replace(".kernels.safetensors", ".json"))), path) for path in files]
+    files = sorted(records.results_root().glob("*/*.json"))
+    return [(records.read(path), kernels) for path in files if (kernels := records.kernels_path(path)).exists()]
 
 
 def start_of(record: dict, end: Tensor) -> Tensor | None:

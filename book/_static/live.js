@@ -3,7 +3,7 @@
 
 (() => {
   const at = (id) => document.getElementById(`live-${id}`);
-  if (!at("top")) return;
+  if (!at("top") || typeof LIVE_NET == "undefined") return; // without the network's script the page says what there would be
   const net = LiveForward.unpack(LIVE_NET);
   const { towers, norm } = net.model;
   const WORDS = { activation: "ReLU", norm: "normalised", pool: "pooled" };
