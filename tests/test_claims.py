@@ -295,7 +295,7 @@ def test_a_control_that_never_gets_there_gives_a_lower_bound_and_no_reproduction
     quick = [falling(2 + 0.01 * s, 5, 30) for s in range(4)]
     verdict = speed(quick, [falling(12 + s, 60, 12) for s in range(4)])
     assert verdict.word == SAME_DIRECTION and verdict.value.startswith("at least 5.7 ") and verdict.interval is None
-    assert "the control does not reach 25 %" in verdict.reason
+    assert verdict.reason == "the control does not reach 25 % in every run"
 
 
 def test_an_arm_that_never_gets_there_gives_an_upper_bound():
@@ -502,3 +502,4 @@ def test_what_the_source_of_a_verdict_says():
     for seconds, said in ((1799, "60 min"), (1800, "1.0 h"), (4500, "2.5 h")):  # of each of two runs
         assert verdicts._source([run("a", s) | {"training_seconds": seconds} for s in (0, 1)]).endswith(f"{said} of training")
     assert verdicts._source([]) == ""
+    assert verdicts._source([run("a", 0), {"training_seconds": 60}]) == "cpu, 1 min of training"  # one that names no data

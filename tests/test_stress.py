@@ -117,6 +117,8 @@ def test_a_lost_one_fails_and_is_in_the_table(counted):
     rows = stress.counts(ElementTree.fromstring(CASE.replace('"survived" value="3"', '"survived" value="2"')))
     assert rows == [FOUND | {"survived": 2, "seconds": 2}]
     assert "| a fault | it goes on         |       3 |          2 |" in stress.table(rows, "pipe")
+    both = stress.table([*rows, FOUND | {"tried": 30, "survived": 30}], "pipe")
+    assert "| a fault | it goes on         |      33 |         32 |" in both and both.count("a fault") == 1
 
 
 def test_the_page_shows_the_record_or_the_command(tmp_path, monkeypatch):

@@ -99,11 +99,15 @@ def counts(report: ElementTree.Element) -> list[dict]:
 
 
 def table(rows: list[dict], kind: str = "simple") -> str:
-    """The rows as text, or as Markdown with kind="pipe"."""
-    heads = {"fault": "fault", "must": "what must happen", "tried": "tried", "survived": "survived"}
+    """The rows as text, or as Markdown with kind="pipe"; what a test tried in its short form and in its long one is one row."""
+    added: dict[tuple[str, str], list[int]] = {}
+    for row in rows:
+        before = added.get((row["fault"], row["must"]), [0, 0])
+        added[row["fault"], row["must"]] = [before[0] + row["tried"], before[1] + row["survived"]]
     widths = [None, None] if kind == "pipe" else [44, 44]
-    shown = [{head: row[name] for name, head in heads.items()} for row in rows]
-    return tabulate(shown, headers="keys", tablefmt=kind, maxcolwidths=[*widths, None, None])
+    shown = [[*words, *numbers] for words, numbers in added.items()]
+    heads = ["fault", "what must happen", "tried", "survived"]
+    return tabulate(shown, headers=heads, tablefmt=kind, maxcolwidths=[*widths, None, None])
 
 
 def markdown() -> str:
