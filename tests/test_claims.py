@@ -253,6 +253,7 @@ def test_a_difference_within_a_run():
 def test_a_crossing_lies_between_epochs():
     record = run("a", 0, [60, 40, 20], chance_error=90.0)
     assert verdicts.time_to(record, 40) == 1.5 and verdicts.time_to(record, 50) == 1.0  # an epoch's mean stands for its middle
+    assert verdicts.time_to(run("a", 0, [60, 40, 20]), 80) == pytest.approx(0.25)  # at 100 %, where chance is not named
     assert verdicts.time_to(record, 75) == pytest.approx(0.25) and verdicts.time_to(record, 10) == np.inf
     record["curve"] = [{"epoch": 1, "train_error": 1.0}, {"epoch": 2, "valid_error": 50.0}, {"epoch": 4, "valid_error": 30.0}]
     assert verdicts.time_to(record, 40, "valid_error") == 3.0
@@ -340,6 +341,13 @@ def test_every_run_is_tested_by_itself():
 
 
 # The ledger
+
+
+def test_what_it_would_take_is_said():
+    words = {c.rule["what"]: verdicts.judge(c).word for c in LEDGER.values() if c.rule["kind"] == "needs"}
+    hardware = {"two graphics cards of 2012": verdicts.NEEDS_HARDWARE}
+    assert words == {"ImageNet": verdicts.NEEDS_IMAGENET} | hardware
+    assert verdicts.Verdict(NOT_YET).seeds == verdicts.Verdict(NOT_YET).planned == 0
 
 
 def test_what_is_counted():
@@ -453,6 +461,8 @@ def test_intervals_are_student_s_and_welch_s():
     expected = (-4, -4 - t.ppf(0.975) * half, -4 + t.ppf(0.975) * half, 2 * t.sf(4 / half))
     assert (two.mean, two.low, two.high, two.p) == pytest.approx(expected)
     assert statistics.within([2.0, 2.0]).high == 2.0 and statistics.within([0.0, 0.0]).p == 1.0
+    assert one.p == pytest.approx(2 * stats.t(2).sf(2 * 3**0.5))
+    assert statistics.between([1.0, 2.0], [3.0, 4.0]).low < -2 - 1  # sides with the same spread have one
     assert statistics.within([2.0, 2.0]).p == 0.0 and 0 < statistics.between([1.0, 2.0], [2.0, 2.0]).p < 1
     with pytest.raises(ValueError):
         statistics.within([1.0])
@@ -481,6 +491,7 @@ def test_several_effects_hold_by_holm_s_method():
     """The least p is tested at 5 % / 3, the next at 5 % / 2 and the last at 5 %, and none after the first that fails."""
     assert statistics.holm([0.04, 0.01, 0.03]) == [False, True, False]
     assert statistics.holm([0.04, 0.01, 0.02]) == [True, True, True] and statistics.holm([]) == []
+    assert statistics.holm([0.0168, 0.5, 0.5]) == [False] * 3  # which Sidak's bounds would let pass
 
 
 def test_towers_dealt_out_at_random_do_not_differ():
@@ -488,6 +499,7 @@ def test_towers_dealt_out_at_random_do_not_differ():
     assert np.mean([statistics.towers_differ(d, 999) < 0.05 for d in draws]) < 0.2
     assert statistics.towers_differ([[0.1, 0.2, 0.1, 0.15], [0.8, 0.9, 0.7, 0.85]], 999) < 0.05
     assert statistics.towers_differ([range(16), range(100, 116)], 49) == 1 / 50  # of so many deals none differs as much
+    assert len({statistics.towers_differ(draws[0], 99) for _ in range(5)}) == 1  # the deals are the same each time
 
 
 def test_seeds_planned_are_those_of_the_arms():
