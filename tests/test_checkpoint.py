@@ -91,6 +91,11 @@ def test_a_checkpoint_of_another_network_is_named(tmp_path, photos10):
     assert not model.training and facts["step"] == 10
 
 
+def test_a_folder_without_one_is_named(tmp_path):
+    with pytest.raises(InputError, match=f"no checkpoint in {tmp_path}"):
+        c.load_model(tmp_path)
+
+
 @pytest.mark.parametrize("bit", [0, 5, 7])
 def test_no_changed_byte_and_no_cut_passes(tmp_path, bit):
     path = tmp_path / "x.safetensors"
