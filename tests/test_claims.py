@@ -440,6 +440,13 @@ def test_a_sentence_says_what_came_out_or_how_to_measure():
     assert "`make reproduce PROFILE=paper`" in cards.sentence(LEDGER["headline-2012"])
 
 
+def test_the_ledger_reads_each_experiment_once(monkeypatch):
+    read, planned_runs = [], verdicts.planned_runs
+    monkeypatch.setattr(verdicts, "planned_runs", lambda name: read.append(name) or planned_runs(name))
+    assert verdicts.verdicts().keys() == LEDGER.keys()
+    assert "ablations" in read and len(read) == len(set(read))
+
+
 def test_the_tally_counts_every_claim_once_and_chance_has_its_share():
     judged = verdicts.verdicts()
     assert sum(verdicts.tally(judged).values()) == len(LEDGER)

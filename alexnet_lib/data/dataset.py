@@ -93,6 +93,11 @@ def _opened_or_packed(folder: Path, split: str, data: str, **how) -> "PackedData
     return found
 
 
+def _as_stored(split: str) -> str:
+    """The name that a split has in an index: "val" is another word for "test"."""
+    return "test" if split == "val" else split
+
+
 @dataclass(frozen=True, eq=False)
 class PackedDataset:
     """A split of a packed set, or a part of one.
@@ -131,7 +136,7 @@ class PackedDataset:
 
         Raises InputError where there is no such split, or NotWhole where there is no packed set or it is damaged.
         """
-        folder, split = Path(folder).absolute(), "test" if split == "val" else split  # its maps are made later
+        folder, split = Path(folder).absolute(), _as_stored(split)  # its maps are made later
         try:
             index = json.loads(read_file(folder / "index.json"))
             if index["format"] != 1 and index.pop("sha256") != index_checksum(index):
@@ -188,8 +193,7 @@ class PackedDataset:
 
     def has_split(self, split: str) -> bool:
         """Whether the packed set that this is a split of has that one too."""
-        there = json.loads((self.folder / "index.json").read_bytes())["splits"]
-        return ("test" if split == "val" else split) in there
+        return _as_stored(split) in json.loads((self.folder / "index.json").read_bytes())["splits"]
 
     def take(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """uint8 (B, size, size, 3): the images at these places, in this order, as a copy."""

@@ -24,7 +24,7 @@ from ..training import Result, fit
 from . import records
 from .kernels import save_kernels, selectivity_by_tower
 from .metrics import final_metrics, learned_metrics, scaled_metrics
-from .plans import of_another_kind, plans, seeds_of
+from .plans import of_another_kind, plan_of, plans, seeds_of
 
 
 def run(
@@ -177,9 +177,7 @@ class Arm:
 
 def arms(experiment: str) -> tuple[dict[str, Arm], tuple[int, ...]]:
     """(arms by name, the seeds to measure) of an experiment. Raises InputError for one that does not exist."""
-    every = plans()
-    one_of("experiment", experiment, every)
-    plan = every[experiment]
+    plan = plan_of(experiment)
     model, train = preset(plan["preset"])
     model, train = merge(model, plan.get("model", {})), merge(train, plan.get("train", {}))
     named = {}

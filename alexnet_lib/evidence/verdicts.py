@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -93,13 +94,12 @@ def judge(claim: Claim, measured: Sequence[dict] | None = None, planned: int | N
         return _judge_count(rule)
     if rule["kind"] == "needs":
         return Verdict(NEEDS_IMAGENET if rule["what"] == "ImageNet" else NEEDS_HARDWARE)
+    if measured is None:
+        measured = _runs_of(claim, planned_runs)
     if rule["kind"] == "every_run":
         return _judge_every_run(claim, measured)
-    if measured is None:
-        measured = planned_runs(claim.experiment)
-    runs = [
-        [r for r in measured if r["arm"] == name and _value(rule, r) is not None] for name in (claim.arm, claim.control) if name
-    ]
+    arms = [name for name in (claim.arm, claim.control) if name]
+    runs = [[r for r in measured if r["arm"] == name and _value(rule, r) is not None] for name in arms]
     plan = [planned] * len(runs) if planned else _planned(claim)
     missing, fewer, asked = max((p - len(side), -len(side), p) for side, p in zip(runs, plan, strict=True))
     used = [r for side in runs for r in side]
@@ -113,6 +113,12 @@ def judge(claim: Claim, measured: Sequence[dict] | None = None, planned: int | N
         so_far = Said("so far {value}", value=verdict.value) if verdict.value else ""
         return Verdict(**vars(verdict) | {"word": NOT_YET, "value": so_far, "more": missing})
     return verdict
+
+
+def _runs_of(claim: Claim, read: Callable[[str], list[dict]]) -> list[dict]:
+    """The records that a claim is judged by, from its experiments; none for a count, or for what needs ImageNet."""
+    names = claim.rule.get("runs") or filter(None, [claim.experiment])
+    return [r for name in names for r in read(name)]
 
 
 def _planned(claim: Claim) -> list[int]:
@@ -232,11 +238,9 @@ def _judge_speedup(claim: Claim, sides: list[list[float]], runs: list[list[dict]
     return Verdict(word, value, effects=effects, interval=interval, p=estimate.p, more=more, reason=never, **facts)
 
 
-def _judge_every_run(claim: Claim, measured: Sequence[dict] | None) -> Verdict:
+def _judge_every_run(claim: Claim, measured: Sequence[dict]) -> Verdict:
     """A statement about every run: each run of two towers is tested by itself, by dealing its kernels out at random."""
     rule, wanted = claim.rule, claim.rule["runs"]
-    if measured is None:
-        measured = [r for name in wanted for r in planned_runs(name)]
     asked = [r for r in measured if r["experiment"] in wanted and r["arm"] in (wanted[r["experiment"]] or [r["arm"]])]
     pairs = [r for r in asked if len(r.get("colour_selectivity", ())) == 2]
     count, runs = sum(statistics.towers_differ(r["colour_selectivity"]) < rule["p"] for r in pairs), len(pairs)
@@ -279,8 +283,9 @@ def _in_a_row(names: Sequence[str], last: str) -> str:
 
 
 def verdicts() -> dict[str, Verdict]:
-    """The verdict on every claim of the ledger, from results/."""
-    return {name: judge(claim) for name, claim in ledger().items()}
+    """The verdict on every claim of the ledger, from results/, where each record is read once."""
+    read = cache(planned_runs)
+    return {name: judge(claim, _runs_of(claim, read)) for name, claim in ledger().items()}
 
 
 def tally(judged: dict[str, Verdict] | None = None) -> dict[str, int]:
