@@ -85,6 +85,28 @@ def test_what_asks_to_stop_ends_a_worker_without_a_word(capfd, how):
     assert capfd.readouterr().err == ""
 
 
+def test_a_worker_that_is_ended_while_it_starts_says_nothing(capfd, monkeypatch):
+    """Another one failed, and it had not come so far as to set what signals do: Python raised KeyboardInterrupt in it."""
+
+    start, close, seconds = multiprocessing.process.BaseProcess.start, multiprocessing.util._close_stdin, 0
+
+    def started(process):
+        nonlocal seconds
+        seconds = 0 if 0 in process._args[1] else 2
+        start(process)
+
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", started)
+    monkeypatch.setattr(multiprocessing.util, "_close_stdin", lambda: time.sleep(seconds) or close())
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as the command line has it
+    try:
+        with pytest.raises(InputError, match="was killed"):
+            list(each(lambda _: os.kill(os.getpid(), signal.SIGKILL), range(2), 2))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert capfd.readouterr().err == ""
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
 @pytest.mark.parametrize("how", {*STOPPING} - {signal.SIGTERM})
 def test_what_nohup_ignores_ends_no_worker(how):
     """A terminal that closes tells every process of the command."""

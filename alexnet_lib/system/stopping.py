@@ -32,6 +32,26 @@ class Stop(threading.Event):
 
 
 @contextmanager
+def held_back() -> Iterator[None]:
+    """While the block runs, no signal to stop reaches this thread; one that came meanwhile does at the end. A process that is
+    started in the block holds them back until it says `held_no_more`. Windows has no such thing."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def held_no_more() -> None:
+    """In a process that was started while signals were held back, when it knows what to do with them."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+
+
+@contextmanager
 def stop_requests() -> Iterator[Stop]:
     """Turns the first Ctrl-C, SIGTERM or closed terminal into a request to stop after the step; the second stops at once.
 

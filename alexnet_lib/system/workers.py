@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 
 import torch
 
-from .stopping import STOPPING
+from .stopping import STOPPING, held_back, held_no_more
 from .strict import InputError
 
 # A fork needs no guard in the caller's script; what runs in it must start no threads of its own.
@@ -42,7 +42,8 @@ def each(function: Callable, things: Sequence, workers: int | None = None) -> It
             work = function, things[first::workers], theirs
             process = context.Process(target=_work, args=work, daemon=True)  # type: ignore[attr-defined]  # every context has it
             try:
-                process.start()
+                with held_back():  # until it has its own way with them: Python's would end its start with a traceback
+                    process.start()
             except OSError as error:
                 hint = "Start again with fewer workers"
                 raise InputError(f"cannot start a worker process: {error.strerror or error}. {hint}") from error
@@ -105,6 +106,7 @@ def _work(function: Callable, things: Sequence, end: Connection) -> None:
     for number in STOPPING:
         if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
+    held_no_more()
     torch.set_num_threads(1)  # a fork has lost its parent's threads, for which torch would wait for ever
     threading.Thread(target=end_with_parent, daemon=True).start()
     try:
