@@ -91,7 +91,8 @@ def evaluate(
     from . import evaluation
     from .checkpoint import check_classes, load_model, understood
     from .data.dataset import open_dataset
-    from .evidence.experiment import as_trained, compare_sizes
+    from .evidence.experiment import compare_sizes
+    from .evidence.networks import as_trained
 
     one_of("views", views, evaluation.VIEWS)
     one_of("split", split, ("train", "test", "val"))

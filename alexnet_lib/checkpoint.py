@@ -9,6 +9,7 @@ system/steps.py. A run that is killed at any moment goes on and ends with the sa
 from itertools import zip_longest
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from .config import InputError, ModelConfig
@@ -49,11 +50,12 @@ def load_model(path: Path, config: ModelConfig | None = None) -> tuple[AlexNet, 
         saved = ModelConfig.from_dict(facts["model"])
         model = AlexNet(saved)
         weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+        weights = {name: t.float() if t.dtype == torch.half else t for name, t in weights.items()}  # one kept beside its record
         check_tensors(weights, model.state_dict())
     if config is not None:
         check_same("model", path, saved, config)
     model.load_state_dict(weights)
-    return model.eval(), facts
+    return model.eval(), facts | {name: t for name, t in tensors.items() if name == "mean_image"}
 
 
 def check_classes(path: Path, facts: dict, dataset) -> None:

@@ -188,6 +188,7 @@ class TrainConfig:
     epochs: Count = 90
     batch_size: Count = 128  # over all processes
     seed: Seed = 0
+    mean: Literal["image", "scalar"] = "image"  # what is subtracted (section 2): each pixel's own mean, or one of all pixels
     # augmentation (section 4.1); the crop is the model's image_size
     random_crop: bool = True
     mirror: bool = True

@@ -13,7 +13,7 @@ from alexnet_lib import AlexNet, InputError, open_dataset
 from alexnet_lib.__main__ import main
 from alexnet_lib.book.parameters import settle
 from alexnet_lib.config import PRESETS
-from alexnet_lib.evidence.experiment import as_trained
+from alexnet_lib.evidence.networks import as_trained
 
 SHORT = settings(epochs=1, batch_size=20, limit=60, holdout=0)
 NOTEBOOK = {"profile": "quick", "seed": 0, "data": "", "run_dir": "", "record": False, "devices": 1, "model": {}, "train": {}}

@@ -212,6 +212,10 @@ class PackedDataset:
         groups = None if self.groups is None else self.groups[indices]
         return replace(self, labels=self.labels[indices], order=self.order[indices], groups=groups, checksum=checksum)
 
+    def less_a_scalar(self) -> "PackedDataset":
+        """The same images, from which one number will be subtracted: the mean over all pixels and channels."""
+        return replace(self, mean_image=np.full_like(self.mean_image, self.mean_image.mean()))
+
     def divide(self, holdout: int, limit: int | None = None, seed: int = 0) -> tuple["PackedDataset", "PackedDataset | None"]:
         """(training set, validation set or None): `holdout` images validate, and `limit` of the others train, or all.
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..batches import split_holdout
@@ -21,10 +20,10 @@ from ..system.precision import settled
 from ..system.processes import pick_device, rank_and_world, run_in_processes
 from ..system.strict import merge, one_of
 from ..training import Result, fit
-from . import records
+from . import networks, records
 from .kernels import save_kernels, selectivity_by_tower
 from .metrics import final_metrics, learned_metrics, scaled_metrics
-from .plans import of_another_kind, plan_of, plans, seeds_of
+from .plans import of_another_kind, plans, seeds_of, trained
 
 
 def run(
@@ -37,6 +36,7 @@ def run(
     device: str | None = None,
     keep_classes: bool = False,
     test: bool = True,
+    keep: bool = False,
 ) -> tuple[dict, Path]:
     """Opens the data, trains, evaluates on the test split where there is one, and writes run_dir/record.json with the
     first layer's kernels and what each test image was given (see records.outcomes) beside it.
@@ -46,6 +46,7 @@ def run(
 
     Args:
         test: False leaves the test split alone, as whatever chooses among settings must.
+        keep: the network too, beside the record (see networks.py). The figures are those of the weights as they are kept.
 
     Returns:
         The record and its path; see records.make. Its metrics: those of evidence.metrics.
@@ -57,6 +58,8 @@ def run(
     net, result, sets = train_network(model, train, run_dir, device=device, keep_classes=keep_classes)
     if not test:
         sets["test"] = None
+    if keep:
+        networks.as_kept(net)
     first, seen = rank_and_world()[0] == 0, {}
     if sets["test"] is not None:  # once: figures, outcomes and probabilities follow from it
         seen["test"] = predict_by_views(net, sets["test"], progress=True, shared=True)
@@ -80,6 +83,8 @@ def run(
     if first:
         if net.config.conv1.size < net.config.image_size:  # else it is a hidden layer by another name, and as large
             save_kernels(net, records.kernels_path(path))
+        if keep:
+            record["network"] = networks.save_network(net, train, sets["train"], records.network_path(path))
         if sets["test"] is not None:
             record["outcomes"] = records.outcomes(seen["test"]["ten"], sets["test"].labels)
             records.save_probabilities(seen["test"]["ten"].half(), path)
@@ -118,11 +123,15 @@ def open_sets(train: TrainConfig, model: ModelConfig) -> dict:
     size = model.packed_size
     whole = open_dataset(train.data, "train", size=size)
     compare_sizes(whole, model)
+    if train.mean == "scalar":
+        whole = whole.less_a_scalar()
     train_set, valid_set = split_holdout(whole, train)
     if rank_and_world()[0] == 0 and (lost := whole.lost(train_set.labels)):
         what = f"of {len(lost)} classes, such as {lost[0]}, no image is among the {len(train_set)} to train on"
         print(f"note: {what}: raise train.limit", file=sys.stderr)
     test_set = open_dataset(train.data, "test", size=size) if whole.has_split("test") else None
+    if test_set is not None and train.mean == "scalar":
+        test_set = test_set.less_a_scalar()
     return {"train": train_set, "valid": valid_set, "test": test_set}
 
 
@@ -131,36 +140,6 @@ def compare_sizes(dataset, model: ModelConfig) -> None:
     if dataset.size > 1.5 * model.packed_size and rank_and_world()[0] == 0:
         hint = f"pack {dataset.name} again with --size {model.packed_size}, or set model.image_size"
         print(f"note: the network sees crops of {model.image_size} pixels of images of {dataset.size}: {hint}", file=sys.stderr)
-
-
-def as_trained(dataset, checkpoints: Sequence[str], loaded: Sequence[tuple[AlexNet, dict]]):
-    """A data set with the mean image that networks were trained with, which is their training set's and not in a checkpoint.
-
-    Where that set is not there, or another one for another network, the mean image stays, or is the first one's, and a line
-    says so.
-
-    Args:
-        checkpoints, loaded: their paths, and what load_model gave.
-    """
-    means = [_trained_mean(model, facts) for model, facts in loaded]
-    first = dataset.mean_image if means[0] is None else means[0]
-    for path, mean in zip(checkpoints, means, strict=True):
-        if mean is None:
-            what = "its training set is not there, or not as it was: the mean image that is subtracted may be another"
-            print(f"note: {path}: {what}", file=sys.stderr)
-        elif not np.array_equal(mean, first):
-            print(f"note: {path} was trained with another mean image than {checkpoints[0]}, whose is subtracted", file=sys.stderr)
-    return replace(dataset, mean_image=first)
-
-
-def _trained_mean(model: AlexNet, facts: dict) -> np.ndarray | None:
-    """The mean image of a network's training set; None where that is not packed here, or is of other images by now."""
-    try:
-        train = TrainConfig.from_dict(facts.get("train", {}))
-        whole = open_dataset(train.data, "train", size=model.config.packed_size, fetch=False)
-        return whole.mean_image if split_holdout(whole, train)[0].checksum == facts.get("data") else None
-    except InputError:
-        return None
 
 
 @dataclass(frozen=True)
@@ -173,18 +152,19 @@ class Arm:
     train: TrainConfig
     seeds: tuple[int, ...]
     test: bool = True
+    keep: bool = False
 
 
 def arms(experiment: str) -> tuple[dict[str, Arm], tuple[int, ...]]:
     """(arms by name, the seeds to measure) of an experiment. Raises InputError for one that does not exist."""
-    plan = plan_of(experiment)
+    plan = trained(experiment)
     model, train = preset(plan["preset"])
     model, train = merge(model, plan.get("model", {})), merge(train, plan.get("train", {}))
     named = {}
     for name, changes in plan["arms"].items():
         seeds = tuple(seeds_of(plan, name))
         parts = merge(model, changes.get("model", {})), merge(train, changes.get("train", {}))
-        named[name] = Arm(experiment, name, *parts, seeds, test=not plan.get("selection", False))
+        named[name] = Arm(experiment, name, *parts, seeds, not plan.get("selection", False), plan.get("keep", False))
     return named, tuple(plan["seeds"])
 
 
@@ -234,7 +214,7 @@ def measure(
         if record and (why := of_another_kind(experiment, pick_device(device))):
             raise InputError(f"{why}: choose another --device, or set ALEXNET_RESULTS to a folder of yours")
         run_dir = run_folder(arm, seed, changes)
-        done, path = run(model, train, run_dir, experiment=experiment, arm=arm.name, device=device, test=arm.test)
+        done, path = run(model, train, run_dir, experiment=experiment, arm=arm.name, device=device, test=arm.test, keep=arm.keep)
         if record and rank_and_world()[0] == 0:
             records.publish(done, path)
         yield arm, seed, done

@@ -8,7 +8,7 @@ from ..system.strict import InputError, file_name, one_of, path_of
 from . import records
 
 OF_AN_ARM = ("model", "train", "seeds")
-OF_A_PLAN = (*OF_AN_ARM, "about", "preset", "arms", "baseline", "selection")
+OF_A_PLAN = (*OF_AN_ARM, "about", "preset", "arms", "baseline", "selection", "keep", "by")
 
 
 def plans_path() -> Path:
@@ -21,7 +21,8 @@ def plans() -> dict[str, dict]:
 
     An experiment names a preset of the command line and its seeds; `model` and `train` hold fields that all arms change,
     each arm the fields that it alone changes, and perhaps seeds of its own. `selection` marks one that chooses among
-    settings on held-out images: its runs never see the test split. `baseline` names the arm that others are compared
+    settings on held-out images: its runs never see the test split. `keep`: the networks are kept beside their records. `by`
+    names the command that makes the records of one that trains nothing. `baseline` names the arm that others are compared
     with, which is measured first.
 
     Raises InputError where the file cannot be read or is not of this form.
@@ -57,8 +58,11 @@ def _check(name: str, plan) -> None:
             one_of(f"key of {what}", key, keys)
         if not all(isinstance(part.get(fields, {}), dict) for fields in ("model", "train")):
             raise ValueError(f"{what} needs fields and their values as its model and train")
-    if type(plan.get("selection", False)) is not bool:
-        raise ValueError(f"selection of {name} must be true or false")
+    for key in ("selection", "keep"):
+        if type(plan.get(key, False)) is not bool:
+            raise ValueError(f"{key} of {name} must be true or false")
+    if not isinstance(plan.get("by", ""), str):
+        raise ValueError(f"by of {name} must name a command")
 
 
 def of_another_kind(experiment: str, device: str) -> str:
@@ -74,6 +78,14 @@ def plan_of(experiment: str) -> dict:
     """An experiment of `plans`. Raises InputError where it has none of that name."""
     one_of("experiment", experiment, every := plans())
     return every[experiment]
+
+
+def trained(experiment: str) -> dict:
+    """`plan_of` one whose arms are trained. Raises InputError where another command makes the records."""
+    plan = plan_of(experiment)
+    if "by" in plan:
+        raise InputError(f"{experiment} trains nothing: {plan['by']} makes its records")
+    return plan
 
 
 def planned_runs(experiment: str) -> list[dict]:

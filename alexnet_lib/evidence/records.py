@@ -169,6 +169,11 @@ def kernels_path(record_path: Path) -> Path:
     return record_path.with_suffix(".kernels.safetensors")
 
 
+def network_path(record_path: Path) -> Path:
+    """Where the network of a run lies that is kept: beside its record. See networks.py."""
+    return record_path.with_suffix(".network.safetensors")
+
+
 def probabilities_path(record_path: Path) -> Path:
     """Where the class probabilities of the test images lie: beside the record of the run, not in results/."""
     return record_path.with_suffix(".probabilities.npy")
@@ -209,18 +214,19 @@ def ranks(record: dict) -> np.ndarray:
 
 
 def publish(record: dict, written: Path) -> Path:
-    """Copies the kernels beside the file that a record was `written` to, and then the record, to results/: a record that is
-    there has its kernels. Returns its new path. Raises InputError where that fails, or results/ has another run by that name."""
+    """Copies what lies beside the file that a record was `written` to, kernels and perhaps a network, and then the record, to
+    results/: a record that is there has its kernels. Returns its new path. Raises InputError where that fails, or results/ has another run by that name."""
     path = results_path(record)
     if path.exists() and _what_ran(read(path)) != _what_ran(record):
         hint = f"move it away and give the same command again. The record of this one is {written}"
         raise InputError(f"{path} is of a run with another network, training or data: {hint}")
-    if (kernels := kernels_path(written)).exists():
-        try:
-            with whole(kernels_path(path)) as partial:
-                shutil.copyfile(kernels, partial)
-        except OSError as error:
-            raise InputError(f"cannot write {kernels_path(path)}: {advice(error)}") from error
+    for beside in (kernels_path, network_path):
+        if beside(written).exists():
+            try:
+                with whole(beside(path)) as partial:
+                    shutil.copyfile(beside(written), partial)
+            except OSError as error:
+                raise InputError(f"cannot write {beside(path)}: {advice(error)}") from error
     return write(record, path)
 
 

@@ -27,7 +27,7 @@ from ..system.progress import bar
 from ..system.stopping import WATCHES, stop_requests
 from ..system.workers import cores
 from . import records
-from .plans import of_another_kind, plans, seeds_of
+from .plans import of_another_kind, plans, seeds_of, trained
 
 PAUSE = 0.5  # seconds between looks at the running processes
 ON_A_GPU = 8  # runs side by side: one of these small networks alone leaves most of a card idle
@@ -64,13 +64,13 @@ def tasks(only: Sequence[str] = (), seeds: int | None = None) -> list[Task]:
     Raises InputError for an experiment or an arm that does not exist.
     """
     every = plans()
-    wanted = [name.partition("/") for name in only] or [(name, "", "") for name in every]
+    wanted = [name.partition("/") for name in only] or [(name, "", "") for name, plan in every.items() if "by" not in plan]
     choosing: list[list[Task]] = []
     baselines: list[list[Task]] = []
     others: list[list[Task]] = []
     for name, _, arm in wanted:
         one_of("experiment", name, every)
-        plan = every[name]
+        plan = trained(name)
         if arm:
             one_of(f"arm of {name}", arm, plan["arms"])
         for each in plan["arms"]:

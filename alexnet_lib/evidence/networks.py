@@ -1,0 +1,80 @@
+"""Networks that are kept beside their records, for whoever wants to look into one or average several; and the mean image that a
+network was trained with."""
+
+import hashlib
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..batches import split_holdout
+from ..config import InputError, TrainConfig
+from ..data.dataset import open_dataset
+from ..model import AlexNet
+from ..system.tensors import save
+
+
+def as_kept(net: AlexNet) -> None:
+    """Rounds the weights to half precision, in which a network is kept: what is measured then is what is kept."""
+    with torch.no_grad():
+        for tensor in net.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.copy_(tensor.half())
+
+
+def save_network(net: AlexNet, train: TrainConfig, train_set, path: Path) -> dict:
+    """Writes a network as a checkpoint that `load_model` and `evaluate` read: its weights in float16, the mean image of its
+    training set, the configurations, the names of its classes.
+
+    Returns {"bytes", "sha256"} of the file, for the record. Raises InputError where it cannot be written.
+    """
+    tensors = {f"model.{name}": t.half() if t.is_floating_point() else t for name, t in net.state_dict().items()}
+    tensors["mean_image"] = torch.from_numpy(train_set.mean_image)
+    facts = {"model": asdict(net.config), "train": asdict(train) | {"data": train_set.name}}
+    save(path, tensors, facts | {"data": train_set.checksum, "classes": list(train_set.classes)})
+    return facts_of(path)
+
+
+def facts_of(path: Path) -> dict:
+    """{"bytes", "sha256"} of a file, as a record names its network. Raises InputError where it cannot be read."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read the network {path}: {error.strerror or error}") from error
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def as_trained(dataset, checkpoints: Sequence[str], loaded: Sequence[tuple[AlexNet, dict]]):
+    """A data set with the mean image that networks were trained with, which is their training set's and not in a checkpoint.
+
+    Where that set is not there, or another one for another network, the mean image stays, or is the first one's, and a line
+    says so.
+
+    Args:
+        checkpoints, loaded: their paths, and what load_model gave.
+    """
+    means = [_trained_mean(model, facts) for model, facts in loaded]
+    first = dataset.mean_image if means[0] is None else means[0]
+    for path, mean in zip(checkpoints, means, strict=True):
+        if mean is None:
+            what = "its training set is not there, or not as it was: the mean image that is subtracted may be another"
+            print(f"note: {path}: {what}", file=sys.stderr)
+        elif not np.array_equal(mean, first):
+            print(f"note: {path} was trained with another mean image than {checkpoints[0]}, whose is subtracted", file=sys.stderr)
+    return replace(dataset, mean_image=first)
+
+
+def _trained_mean(model: AlexNet, facts: dict) -> np.ndarray | None:
+    """The mean image of a network's training set; None where that is not packed here, or is of other images by now."""
+    if "mean_image" in facts:
+        return facts["mean_image"].numpy()
+    try:
+        train = TrainConfig.from_dict(facts.get("train", {}))
+        whole = open_dataset(train.data, "train", size=model.config.packed_size, fetch=False)
+        whole = whole.less_a_scalar() if train.mean == "scalar" else whole
+        return whole.mean_image if split_holdout(whole, train)[0].checksum == facts.get("data") else None
+    except InputError:
+        return None
