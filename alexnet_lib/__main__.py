@@ -92,17 +92,17 @@ def evaluate(
     from .checkpoint import check_classes, load_model, understood
     from .data.dataset import open_dataset
     from .evidence.experiment import compare_sizes
-    from .evidence.networks import as_trained
+    from .evidence.networks import evaluate_as_trained
 
     one_of("views", views, evaluation.VIEWS)
     one_of("split", split, ("train", "test", "val"))
     device = pick_device(device)
-    loaded = [load_model(path_of(path)) for path in checkpoints]
-    models = [model.to(device) for model, _ in loaded]
+    loaded = [(model.to(device), facts) for model, facts in (load_model(path_of(path)) for path in checkpoints)]
+    config = loaded[0][0].config
     with understood(path_of(checkpoints[0])):
         data = data or str(loaded[0][1]["train"]["data"])
-    dataset = open_dataset(data, split, size=models[0].config.packed_size)
-    compare_sizes(dataset, models[0].config)
+    dataset = open_dataset(data, split, size=config.packed_size)
+    compare_sizes(dataset, config)
     for (model, facts), path in zip(loaded, checkpoints, strict=True):
         known = len(facts.get("classes", ())) or model.config.classes  # there may be more outputs
         if known != len(dataset.classes):
@@ -110,7 +110,7 @@ def evaluate(
                 f"{path} knows {known} classes, {dataset.name} has {len(dataset.classes)}: name its data with --data"
             )
         check_classes(path_of(path), facts, dataset)
-    _print_metrics(evaluation.evaluate(models, as_trained(dataset, checkpoints, loaded), views, progress=True))
+    _print_metrics(evaluate_as_trained(loaded, checkpoints, dataset, views))
 
 
 for command in (info, presets, pack, train, measure, claims, experiments, evaluate):

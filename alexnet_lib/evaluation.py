@@ -59,8 +59,7 @@ def predict_by_views(
     if batch_size < 1:
         raise InputError(f"batch_size must be 1 or more, not {batch_size}")
     models = [models] if isinstance(models, AlexNet) else list(models)
-    if len({(m.config.image_size, m.config.pixel_std, m.config.classes) for m in models}) != 1:
-        raise InputError("networks that are averaged need the same image_size, pixel_std and classes")
+    check_alike(models)
     check_fits(models[0].config, dataset)
     config, device = models[0].config, next(models[0].parameters()).device
     mean_image = torch.from_numpy(dataset.mean_image).to(device)
@@ -112,6 +111,12 @@ def testing(models: Sequence[AlexNet]) -> Iterator[None]:
     finally:
         for model, training in zip(models, was_training, strict=True):
             model.train(training)
+
+
+def check_alike(models: Sequence[AlexNet]) -> None:
+    """Raises InputError where networks cannot be averaged, since they look at other inputs or know other classes."""
+    if len({(m.config.image_size, m.config.pixel_std, m.config.classes) for m in models}) != 1:
+        raise InputError("networks that are averaged need the same image_size, pixel_std and classes")
 
 
 def check_fits(config: ModelConfig, dataset) -> None:

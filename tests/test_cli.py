@@ -5,7 +5,9 @@ import subprocess
 import sys
 from dataclasses import asdict
 
+import numpy as np
 import pytest
+import torch
 from helpers import ROOT, make_tree, run, settings, tiny_model, tiny_training
 from PIL import Image
 
@@ -13,7 +15,8 @@ from alexnet_lib import AlexNet, InputError, open_dataset
 from alexnet_lib.__main__ import main
 from alexnet_lib.book.parameters import settle
 from alexnet_lib.config import PRESETS
-from alexnet_lib.evidence.networks import as_trained
+from alexnet_lib.evaluation import error_rates, evaluate, predict
+from alexnet_lib.evidence.networks import as_trained, evaluate_as_trained
 
 SHORT = settings(epochs=1, batch_size=20, limit=60, holdout=0)
 NOTEBOOK = {"profile": "quick", "seed": 0, "data": "", "run_dir": "", "record": False, "devices": 1, "model": {}, "train": {}}
@@ -192,17 +195,21 @@ def test_a_network_is_evaluated_with_the_mean_image_of_its_training(tmp_path, ca
     train, other = (open_dataset(str(tree), size=32, progress=False) for tree in (one, two))
     net = AlexNet(tiny_model(classes=2), seed=0)
     facts = {"train": asdict(tiny_training(data=str(one), limit=None, holdout=0)), "data": train.checksum}
-    found = as_trained(other, ["x"], [(net, facts)])
+    found = as_trained(other, "x", net, facts)
     assert (found.mean_image == train.mean_image).all() and (found.mean_image != other.mean_image).any()
     assert not capsys.readouterr().err and (found.take([0]) == 255).all()
     strange = facts | {"data": "of other images, which lay in that folder then"}
-    for runs, words in (
-        ([strange], "note: x: its training set is not there, or not as it was"),
-        ([facts, facts | {"train": facts["train"] | {"data": str(two)}, "data": other.checksum}], "note: y was trained with"),
-    ):
-        found = as_trained(other, ["x", "y"][: len(runs)], [(net, run) for run in runs])
-        assert words in capsys.readouterr().err
-        assert (found.mean_image == (other if runs == [strange] else train).mean_image).all()
+    assert (as_trained(other, "x", net, strange).mean_image == other.mean_image).all()
+    assert "note: x: its training set is not there, or not as it was" in capsys.readouterr().err
+    scalar = facts | {"train": facts["train"] | {"mean": "scalar"}}
+    assert np.ptp(as_trained(other, "x", net, scalar).mean_image) == 0 < np.ptp(train.mean_image)
+
+    facts_of_two = facts | {"train": facts["train"] | {"data": str(two)}, "data": other.checksum}
+    second = AlexNet(tiny_model(classes=2), seed=1)
+    together = evaluate_as_trained([(net, facts), (second, facts_of_two)], ["x", "y"], train, "centre")
+    each = [predict(model, as_trained(train, "x", model, its), "centre") for model, its in ((net, facts), (second, facts_of_two))]
+    assert together == error_rates(torch.stack(each).mean(0), torch.as_tensor(train.labels))
+    assert together["loss"] != evaluate([net, second], train, "centre")["loss"]  # the first one's mean image for both
 
 
 def test_train_evaluate_and_average(tmp_path):

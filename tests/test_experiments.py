@@ -14,7 +14,7 @@ from alexnet_lib.evidence import experiment, plans, records
 PLANS = plans.plans()
 
 
-@pytest.mark.parametrize("name", PLANS)
+@pytest.mark.parametrize("name", [name for name, plan in PLANS.items() if "by" not in plan])
 def test_every_arm_can_be_built_and_differs_from_the_others(name):
     arms, seeds = experiment.arms(name)
     assert len(seeds) == len(set(seeds)) >= 1 and PLANS[name]["about"]

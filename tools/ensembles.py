@@ -57,7 +57,7 @@ def recomputed(record: dict, data: str) -> tuple[torch.Tensor, torch.Tensor]:
     if facts_of(path) != record.get("network"):
         raise InputError(f"{path} is not the network of its record. Take it from version control again")
     net, facts = load_model(path)
-    dataset = as_trained(open_dataset(data, "test", size=net.config.packed_size), [str(path)], [(net, facts)])
+    dataset = as_trained(open_dataset(data, "test", size=net.config.packed_size), str(path), net, facts)
     if dataset.checksum != record["data"]["test"]["checksum"]:
         raise InputError(f"{dataset.name} has other test images than the record {path.name} speaks of: name its data")
     labels = torch.as_tensor(dataset.labels)

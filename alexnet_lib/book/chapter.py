@@ -11,6 +11,7 @@ from ..batches import split_holdout
 from ..config import InputError, ModelConfig, TrainConfig
 from ..data.dataset import PackedDataset, open_dataset
 from ..evidence import claims, experiment, verdicts
+from ..evidence.plans import plan_of
 from ..model import AlexNet
 from ..system.memory import keep_pages
 from ..training import Result, fit
@@ -57,6 +58,9 @@ class Chapter:
             for claim in ledger:
                 wanted.setdefault(claim.experiment, set()).update({claim.arm, claim.control} - {""})
             for name, arms in wanted.items():
+                if by := plan_of(name).get("by"):
+                    print(f"{name} is measured by {by}")
+                    continue
                 for arm, seed, done in experiment.measure(name, sorted(arms), record=True):
                     print(f"{name} {arm.name} seed {seed}: {'recorded before' if done is None else 'recorded'}")
         return figures.evidence_figure([(claim, verdicts.judge(claim)) for claim in ledger])

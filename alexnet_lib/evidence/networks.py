@@ -13,6 +13,7 @@ import torch
 from ..batches import split_holdout
 from ..config import InputError, TrainConfig
 from ..data.dataset import open_dataset
+from ..evaluation import check_alike, error_rates, evaluate, predict
 from ..model import AlexNet
 from ..system.tensors import save
 
@@ -47,24 +48,35 @@ def facts_of(path: Path) -> dict:
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def as_trained(dataset, checkpoints: Sequence[str], loaded: Sequence[tuple[AlexNet, dict]]):
-    """A data set with the mean image that networks were trained with, which is their training set's and not in a checkpoint.
-
-    Where that set is not there, or another one for another network, the mean image stays, or is the first one's, and a line
-    says so.
+def evaluate_as_trained(loaded: Sequence[tuple[AlexNet, dict]], checkpoints: Sequence[str], dataset, views: str) -> dict:
+    """Error rates of a network, or of several averaged, each of which gets images less the mean image of its own training.
 
     Args:
-        checkpoints, loaded: their paths, and what load_model gave.
+        loaded, checkpoints: what load_model gave, and the paths.
     """
-    means = [_trained_mean(model, facts) for model, facts in loaded]
-    first = dataset.mean_image if means[0] is None else means[0]
-    for path, mean in zip(checkpoints, means, strict=True):
-        if mean is None:
-            what = "its training set is not there, or not as it was: the mean image that is subtracted may be another"
-            print(f"note: {path}: {what}", file=sys.stderr)
-        elif not np.array_equal(mean, first):
-            print(f"note: {path} was trained with another mean image than {checkpoints[0]}, whose is subtracted", file=sys.stderr)
-    return replace(dataset, mean_image=first)
+    models = [model for model, _ in loaded]
+    sets = [as_trained(dataset, path, *one) for path, one in zip(checkpoints, loaded, strict=True)]
+    if all(np.array_equal(each.mean_image, sets[0].mean_image) for each in sets):
+        return evaluate(models, sets[0], views, progress=True)  # all of them in one pass over the images
+    check_alike(models)
+    seen = [predict(model, each, views, progress=True) for model, each in zip(models, sets, strict=True)]
+    return error_rates(torch.stack(seen).mean(0), torch.as_tensor(dataset.labels))
+
+
+def as_trained(dataset, checkpoint: str, model: AlexNet, facts: dict):
+    """A data set with the mean image that a network was trained with, which is its training set's and in no checkpoint of a run.
+
+    Where that set is not there the mean image stays, and a line says so. A network that is kept has it with it.
+
+    Args:
+        checkpoint: its path, to name it.
+        model, facts: what load_model gave.
+    """
+    mean = _trained_mean(model, facts)
+    if mean is None:
+        what = "its training set is not there, or not as it was: the mean image that is subtracted may be another"
+        print(f"note: {checkpoint}: {what}", file=sys.stderr)
+    return dataset if mean is None else replace(dataset, mean_image=mean)
 
 
 def _trained_mean(model: AlexNet, facts: dict) -> np.ndarray | None:
