@@ -10,10 +10,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from helpers import ROOT, TURNS, make_tree, png_of_16_bits, run, tries
 from PIL import Image
 
@@ -727,6 +729,45 @@ def test_images_that_are_in_both_splits_are_counted_and_named(tmp_path):
     assert json.loads((tmp_path / "out/index.json").read_text())["in_both"] == 2
 
 
+def test_who_waits_for_another_process_says_so_once(tmp_path, monkeypatch, capsys):
+    (tmp_path / "out" / ".parts").mkdir(parents=True)
+    monkeypatch.setattr(shards, "PATIENCE", 0.01)
+    has_it = threading.Event()
+
+    def hold(lock) -> None:
+        with FileLock(lock):
+            has_it.set()
+            time.sleep(0.3)
+
+    for name in "ab":
+        lock = tmp_path / "out" / ".parts" / f"{name}.lock"
+        other = threading.Thread(target=hold, args=(lock,))
+        other.start()
+        has_it.wait()
+        with shards.one_at_a_time(lock):
+            other.join()
+        has_it.clear()
+    assert (
+        capsys.readouterr().err == f"note: another process packs into {tmp_path / 'out'} too: waiting for what it has in hand\n"
+    )
+
+
+def test_copies_of_an_image_are_held_out_together(tmp_path):
+    tree = make_tree(tmp_path / "tree", ("train/a", "train/b"), count=20)
+    for path in sorted(tree.rglob("*.png"))[::3]:
+        shutil.copy(path, path.with_name(f"copy of {path.name}"))
+    pack(f"folder:{tree}", tmp_path / "out", size=32, progress=False)
+    packed = PackedDataset.open(tmp_path / "out")
+    for seed in range(5):
+        kept, held = packed.divide(20, seed=seed)
+        pixels = [{image.tobytes() for image in part.take(range(len(part)))} for part in (kept, held)]
+        assert len(held) >= 4 and not pixels[0] & pixels[1]
+    for path in tree.rglob("copy*"):
+        path.unlink()
+    pack(f"folder:{tree}", tmp_path / "plain", size=32, progress=False)
+    assert PackedDataset.open(tmp_path / "plain").groups is None  # as ever
+
+
 def test_images_that_are_in_two_classes_are_counted_and_named(tmp_path):
     tree = make_tree(tmp_path / "tree")
     shutil.copy(tree / "train/a/0.png", tree / "train/a/twin.png")  # of the same class: nothing is torn
@@ -875,6 +916,7 @@ def test_a_shard_that_is_being_written_again_is_left_to_who_does_it(tmp_path, sm
 
 PROGRAM = """
 import sys
+import threading
 from alexnet_lib.data import packing
 packing.SHARD_BYTES = 256 * 3 * 16 * 16
 packing.pack(sys.argv[1], sys.argv[2], size=16, workers=2)

@@ -135,6 +135,8 @@ def _write_index(facts: dict, listing: Listing, plan: list[Shard], allow_broken:
         splits[split] = {"count": images[split], "checksum": hashlib.sha256(text).hexdigest(), "shards": some}
     arrays["mean_image.npy"] = (image_sum / images["train"]).astype(np.float32)
     arrays |= {f"groups-{split}.npy": part.groups for split, part in listing.splits.items() if part.groups is not None}
+    if (same := _alike(contents.get("train", []), images["train"])) is not None:
+        arrays["groups-train.npy"] = same
     tidy(*(dest / name for name in (*arrays, "index.json", "broken.txt", "in_both.txt")))
     for file_name, array in arrays.items():
         np.save(content := io.BytesIO(), array)  # straight to a disk that is full, it would not say that it is
@@ -163,6 +165,14 @@ def _in_both(files: dict[str, list[str]], contents: dict[str, list[np.ndarray]])
     nearest = order[np.searchsorted(train, test, sorter=order).clip(max=len(train) - 1)]
     both = np.flatnonzero(train[nearest] == test)
     return [(in_words(files["test"][i]), in_words(files["train"][nearest[i]])) for i in both]
+
+
+def _alike(contents: list[np.ndarray], count: int) -> np.ndarray | None:
+    """Groups of training images that are the same file, so that none is held out of which another trains; None where each is
+    the only one of its kind."""
+    found = np.concatenate([*contents, np.empty(0, np.uint64)])
+    kinds, groups = np.unique(found, return_inverse=True)
+    return groups.astype(np.int64) if len(found) == count > len(kinds) else None
 
 
 def _in_two_classes(files: list[str], contents: list[np.ndarray], labels: np.ndarray) -> list[tuple[str, str]]:

@@ -4,14 +4,16 @@ import errno
 import hashlib
 import io
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock  # comes with torch
+from filelock import FileLock, Timeout  # comes with torch
 
 from ..system.files import read_file, whole
 from ..system.strict import InputError
@@ -19,6 +21,7 @@ from .folders import shown
 
 FORMAT = 1  # of the two files
 SCALING = 2  # how images get their size; to be raised where the same source would give other pixels
+PATIENCE = 3  # seconds that a process waits for another without a word
 PARTS = ".parts"  # folder of what is known of each finished shard, until the index sums it up
 # What is known of one. `files` came last: what was packed before says nothing of its files, and is packed again.
 FACTS = {"key", "sha256", "labels", "broken", "of", "kept", "contents", "files", "image_sum", "products"}
@@ -202,7 +205,11 @@ def one_at_a_time(lock: Path) -> Iterator[None]:
     """
     held = FileLock(lock)
     try:
-        held.acquire()
+        try:
+            held.acquire(timeout=PATIENCE)
+        except Timeout:
+            _say_that_it_waits(lock.parent.parent)
+            held.acquire()
     except NotImplementedError:
         pass
     except OSError as error:
@@ -212,6 +219,12 @@ def one_at_a_time(lock: Path) -> Iterator[None]:
         yield
     finally:
         held.release()
+
+
+@cache
+def _say_that_it_waits(folder: Path) -> None:
+    """Once: after the first shard it is known."""
+    print(f"note: another process packs into {shown(folder)} too: waiting for what it has in hand", file=sys.stderr)
 
 
 def tidy(*paths: Path) -> None:
