@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import pdf
 import pytest
 from helpers import ROOT
+from PIL import Image
+from playwright.sync_api import sync_playwright
 
 pytestmark = pytest.mark.skipif(
     not pdf.browser() and "REQUIRE_BROWSER" not in os.environ, reason="chromium is not installed; .ci/run requires it"
@@ -57,3 +59,35 @@ def test_the_book_on_one_page_knows_the_nodes_of_every_extension():
     said = {"html": {"note": ("a", "b"), "exercise": ("c", "d")}, "singlehtml": {"exercise": ("e", "f")}}
     page.one_page_as_many(SimpleNamespace(registry=SimpleNamespace(translation_handlers=said)))
     assert said["singlehtml"] == {"note": ("a", "b"), "exercise": ("e", "f")} and said["html"]["exercise"] == ("c", "d")
+
+
+ON_PAPER = """<!doctype html><html lang=en><title>t</title><style>.bd-main table, .admonition { break-inside: avoid }</style>
+<link rel=stylesheet href=book.css><link rel=stylesheet href=live.css><link rel=stylesheet href=print.css>
+<main class=bd-main><article class=bd-article><details class=hide><summary>s</summary><p id=folded>folded</p></details>
+<table class=table><tbody><tr><td>row</td></tr></tbody></table><div class="admonition solution">s</div><div class=sd-col>card</div>
+<p class=ledger-controls><label>Words <input></label></p>
+<div class="live live-top"><div><p class=live-control>choose</p></div><div id=shown>shown</div></div>
+<div class=cell_output><img src=tall.png></div></article></main>"""
+
+
+def test_on_paper_folds_are_open_long_blocks_break_and_tall_plots_can_be_read(tmp_path):
+    """Also where a reader prints a page, and no script has opened its folds."""
+    for sheet in ("book.css", "live.css", "print.css"):
+        (tmp_path / sheet).write_text((ROOT / "book" / "_static" / sheet).read_text())
+    Image.new("RGB", (861, 1291)).save(tmp_path / "tall.png")  # the largest plot of the book: ten claims, letters of 14 pixels
+    (tmp_path / "page.html").write_text(ON_PAPER)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=pdf.browser(), args=["--no-sandbox"])
+        tab = chromium.new_page(viewport={"width": 673, "height": 900})  # what the margins leave of A4
+        tab.set_default_timeout(180_000)
+        tab.emulate_media(media="print")
+        tab.goto((tmp_path / "page.html").as_uri())
+        assert tab.evaluate("document.querySelector('#folded').checkVisibility()")
+        kept = "all => all.map(e => getComputedStyle(e).breakInside)"
+        assert set(tab.locator("table, .solution").evaluate_all(kept)) == {"auto"}
+        assert tab.locator(".sd-col").evaluate_all(kept) == ["avoid"]
+        assert not tab.locator(".ledger-controls label").is_visible()
+        assert tab.locator("#shown").bounding_box()["x"] < 50
+        size = tab.locator("img").bounding_box()
+        assert 550 < size["width"] <= 673 and size["height"] < 900
+        chromium.close()
