@@ -151,6 +151,12 @@ def test_two_processes_are_timed_in_turns(tmp_path, monkeypatch, capsys):
     assert calls == [one, two, two, one]
     record = records.read(tmp_path / "tower_times" / "towers-seed1.json")
     assert record["metrics"] == {"time_change": 50.0, "towers_seconds": 3.0, "one_gpu_seconds": 2.0}  # the slower tower's time
+    monkeypatch.setenv("ALEXNET_RESULTS", str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["tower_times.py", "--record"])
+    capsys.readouterr()
+    assert (
+        ended(tower_times.main) == 0 and len(calls) == 4 and capsys.readouterr().out == "1: recorded before\n2: recorded before\n"
+    )
     monkeypatch.setattr(tower_times, "cores", lambda: 1)
     assert ended(tower_times.main) == 1 and "need two cores" in capsys.readouterr().err
     monkeypatch.setenv("OMP_NUM_THREADS", "2")

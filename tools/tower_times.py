@@ -4,7 +4,8 @@ the claim that two GPUs take slightly less time than one (section 3.2), for a ma
 OMP_NUM_THREADS=1 python tools/tower_times.py [--batch 32] [--steps 9] [--record]
 
 On two cores at least, and on a quiet machine: the figures are ratios of times, measured in turns, but what else runs there takes
-a core from the two and none from the one. They go to runs/tower_times/, with --record to results/tower_times/.
+a core from the two and none from the one. They go to runs/tower_times/, with --record to results/tower_times/, where none is
+measured again.
 """
 
 import argparse
@@ -37,6 +38,10 @@ def main() -> None:
     if cores() < 2:
         raise InputError("two processes of one thread need two cores, and this one has one")
     for seed in plan_of("tower_times")["seeds"]:
+        record = {"experiment": "tower_times", "arm": "towers", "seed": seed}
+        if asked.record and records.results_path(record).exists():
+            print(f"{seed}: recorded before")
+            continue
         seconds = {}
         for side in sorted(SIDES, reverse=seed % 2 == 0):  # neither is always the first
             network, processes = SIDES[side]
@@ -44,7 +49,6 @@ def main() -> None:
             seconds[side] = max(row["seconds"] for row in run_in_processes(*call, processes=processes, timeout=900))
         change = 100 * (seconds["towers"] / seconds["one_gpu"] - 1)
         print(f"{seed}: {', '.join(f'{side} {time:.3f} s' for side, time in seconds.items())}: {change:+.1f} %", flush=True)
-        record = {"experiment": "tower_times", "arm": "towers", "seed": seed}
         record |= {"environment": records.environment() | {"batch": asked.batch, "steps": asked.steps, "precision": "float32"}}
         record["environment"]["load"] = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
         record |= {"metrics": {"time_change": change} | {f"{side}_seconds": time for side, time in seconds.items()}}
