@@ -363,9 +363,10 @@ def test_every_claim_says_what_measures_it():
         assert claims.rule_in_words(claim).endswith(".") and claim.command
         named = [(claim.experiment, [claim.arm, claim.control])] if claim.experiment else claim.rule.get("runs", {}).items()
         for name, arms in named:
-            there, seeds = experiment.arms(name)
-            assert set(arms or ()) - {""} <= set(there) and seeds
-        if claim.experiment:
+            assert set(arms or ()) - {""} <= set(plans.plan_of(name)["arms"]) and plans.plan_of(name)["seeds"]
+        if claim.experiment and "by" in plans.plan_of(claim.experiment):
+            assert claim.command == plans.plan_of(claim.experiment)["by"]
+        elif claim.experiment:
             assert (
                 claim.command
                 == "python -m alexnet_lib measure "
@@ -511,6 +512,9 @@ def test_towers_dealt_out_at_random_do_not_differ():
 
 def test_seeds_planned_are_those_of_the_arms():
     for name, plan in plans.plans().items():
+        if "by" in plan:
+            assert all(len(seeds) == len(set(seeds)) for arm in plan["arms"] if (seeds := plans.seeds_of(plan, arm)))
+            continue
         there, seeds = experiment.arms(name)
         assert all(len(arm.seeds) == len(set(arm.seeds)) for arm in there.values()) and tuple(plan["seeds"]) == seeds
 

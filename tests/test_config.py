@@ -43,8 +43,8 @@ def test_recorded_configurations_can_be_read():
     assert len(found) > 20
     for record in found:
         assert ModelConfig.from_dict(record["model"]) and TrainConfig.from_dict(record["train"])
-    for name in plans():
-        assert experiment.arms(name)
+    for name, plan in plans().items():
+        assert "by" in plan or experiment.arms(name)
 
 
 def test_nested_overrides_leave_the_rest():
