@@ -17,7 +17,7 @@ from alexnet_lib.evaluation import error_rates
 from alexnet_lib.evidence import experiment, networks, records, runner, verdicts
 from alexnet_lib.evidence.claims import Claim
 
-ARMS = {"ensemble": [41, 42, 43, 44], "two": [1, 2], "ten": [1]}
+ARMS = {"ensemble": [41, 42, 43, 44], "two": [1, 2]}
 
 
 @pytest.fixture(scope="module")

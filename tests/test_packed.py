@@ -916,7 +916,6 @@ def test_a_shard_that_is_being_written_again_is_left_to_who_does_it(tmp_path, sm
 
 PROGRAM = """
 import sys
-import threading
 from alexnet_lib.data import packing
 packing.SHARD_BYTES = 256 * 3 * 16 * 16
 packing.pack(sys.argv[1], sys.argv[2], size=16, workers=2)

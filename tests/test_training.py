@@ -18,7 +18,7 @@ from helpers import ROOT, settings, tiny_model, tiny_training
 from alexnet_lib import AlexNet, InputError, evaluation, fit, training
 from alexnet_lib import checkpoint as c
 from alexnet_lib.batches import split_holdout
-from alexnet_lib.evidence import experiment
+from alexnet_lib.evidence import experiment, networks
 from alexnet_lib.system.stopping import stop_requests
 from alexnet_lib.training import DivergedError
 
@@ -245,7 +245,7 @@ def test_a_class_that_would_be_held_out_whole_is_refused(photos10):
 
 def test_a_class_that_a_limit_leaves_out_is_noted(photos10, monkeypatch, capsys):
     few = lopsided(photos10)
-    monkeypatch.setattr(experiment, "open_dataset", lambda *_, **__: few)
+    monkeypatch.setattr(networks, "open_dataset", lambda *_, **__: few)
     monkeypatch.setattr(type(few), "has_split", lambda *_: False)
     train = experiment.open_sets(tiny_training(holdout=0, limit=5), tiny_model())["train"]
     assert len(train) == 5 and set(train.labels) == {0}

@@ -12,7 +12,6 @@ import torch
 
 from ..batches import split_holdout
 from ..config import InputError, ModelConfig, TrainConfig, preset
-from ..data.dataset import open_dataset
 from ..data.sources import absolute
 from ..evaluation import check_fits, predict_by_views
 from ..model import AlexNet
@@ -121,17 +120,13 @@ def _train_among(group, model: ModelConfig, train: TrainConfig, run_dir: Path) -
 def open_sets(train: TrainConfig, model: ModelConfig) -> dict:
     """The data sets of a run by role: train, valid (held out) and test, None where there is none; packed for the network."""
     size = model.packed_size
-    whole = open_dataset(train.data, "train", size=size)
+    whole = networks.open_split(train, "train", size)
     compare_sizes(whole, model)
-    if train.mean == "scalar":
-        whole = whole.less_a_scalar()
     train_set, valid_set = split_holdout(whole, train)
     if rank_and_world()[0] == 0 and (lost := whole.lost(train_set.labels)):
         what = f"of {len(lost)} classes, such as {lost[0]}, no image is among the {len(train_set)} to train on"
         print(f"note: {what}: raise train.limit", file=sys.stderr)
-    test_set = open_dataset(train.data, "test", size=size) if whole.has_split("test") else None
-    if test_set is not None and train.mean == "scalar":
-        test_set = test_set.less_a_scalar()
+    test_set = networks.open_split(train, "test", size) if whole.has_split("test") else None
     return {"train": train_set, "valid": valid_set, "test": test_set}
 
 

@@ -18,6 +18,12 @@ from ..model import AlexNet
 from ..system.tensors import save
 
 
+def open_split(train: TrainConfig, split: str, size: int, fetch: bool = True):
+    """A split of the data of a training, with what that subtracts as its mean image. Raises as open_dataset."""
+    dataset = open_dataset(train.data, split, size=size, fetch=fetch)
+    return dataset.less_a_scalar() if train.mean == "scalar" else dataset
+
+
 def as_kept(net: AlexNet) -> None:
     """Rounds the weights to half precision, in which a network is kept: what is measured then is what is kept."""
     with torch.no_grad():
@@ -85,8 +91,7 @@ def _trained_mean(model: AlexNet, facts: dict) -> np.ndarray | None:
         return facts["mean_image"].numpy()
     try:
         train = TrainConfig.from_dict(facts.get("train", {}))
-        whole = open_dataset(train.data, "train", size=model.config.packed_size, fetch=False)
-        whole = whole.less_a_scalar() if train.mean == "scalar" else whole
+        whole = open_split(train, "train", model.config.packed_size, fetch=False)
         return whole.mean_image if split_holdout(whole, train)[0].checksum == facts.get("data") else None
     except InputError:
         return None
