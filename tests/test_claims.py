@@ -520,8 +520,8 @@ def test_seeds_planned_are_those_of_the_arms():
 
 
 def test_what_the_source_of_a_verdict_says():
-    verdict = pair("lrn", shifted(-1.4), BASE)
-    assert verdict.source == "set-a, set-b, cpu, 0 min of training" and records.results_root().name == "results"
+    verdict = pair("lrn", shifted(-1.4), BASE)  # of records that trained nothing
+    assert verdict.source == "set-a, set-b, cpu" and records.results_root().name == "results"
     for seconds, said in ((1799, "60 min"), (1800, "1.0 h"), (4500, "2.5 h")):  # of each of two runs
         assert verdicts._source([run("a", s) | {"training_seconds": seconds} for s in (0, 1)]).endswith(f"{said} of training")
     assert verdicts._source([]) == ""

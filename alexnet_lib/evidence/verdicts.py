@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 from typing import Any
 
 import numpy as np
@@ -141,7 +141,7 @@ def _not_comparable(used: Sequence[dict]) -> str:
         sums = {r["data"][role]["checksum"] for r in used if role in r.get("data", {})}
         if len(sums) > 1:
             names = sorted({r["data"][role]["name"] for r in used if role in r.get("data", {})})
-            return Said("the runs have different " + role + " images ({names})", names=_in_a_row(names[:-1], names[-1]))
+            return Said("the runs have different " + role + " images ({names})", names=_in_a_row(names))
     mixed = len(records.device_kinds(used)) > 1
     return Said("the runs come from different kinds of device (GPU and cpu)") if mixed else ""
 
@@ -265,21 +265,20 @@ def _judge_count(rule: dict) -> Verdict:
 
 
 def _source(used: Sequence[dict]) -> str:
-    """Data set, hardware and time of the records that a verdict rests on."""
-    if not used:
-        return ""
+    """Data set, hardware and time of the records that a verdict rests on; no time where nothing was trained for them."""
     data = sorted({part["name"] for r in used for part in r["data"].values()}) if all("data" in r for r in used) else []
     places = sorted({r["environment"]["device"] for r in used if "environment" in r})
-    minutes = sum(r.get("training_seconds", 0) for r in used) / 60
-    time = Said("{hours:.1f} h", hours=minutes / 60) if minutes >= 60 else Said("{minutes:.0f} min", minutes=minutes)
-    return _in_a_row([*data, *places], Said("{time} of training", time=time))
+    said = [*data, *places]
+    if times := [r["training_seconds"] for r in used if "training_seconds" in r]:
+        minutes = sum(times) / 60
+        time = Said("{hours:.1f} h", hours=minutes / 60) if minutes >= 60 else Said("{minutes:.0f} min", minutes=minutes)
+        said.append(Said("{time} of training", time=time))
+    return _in_a_row(said)
 
 
-def _in_a_row(names: Sequence[str], last: str) -> str:
-    """Names and a last one, with the comma of the language that says them."""
-    for name in reversed(names):
-        last = Said("{name}, {rest}", name=name, rest=last)
-    return last
+def _in_a_row(names: Sequence[str]) -> str:
+    """The names, with the comma of the language that says them."""
+    return reduce(lambda rest, name: Said("{name}, {rest}", name=name, rest=rest), reversed(names)) if names else ""
 
 
 def verdicts() -> dict[str, Verdict]:

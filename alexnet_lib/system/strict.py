@@ -6,6 +6,7 @@ with its range, such as Annotated[int, Between(1, 64)]. `check` holds an instanc
 
 import dataclasses
 import difflib
+import errno
 import functools
 import math
 import os
@@ -55,14 +56,20 @@ def file_name(what: str, text: str) -> str:
 
 
 def path_of(text: str | os.PathLike) -> Path:
-    """The path that a user names, ~ and ~user read as a shell would. Raises InputError where there is no such home, or it is
-    no path."""
+    """The path that a user names, ~ and ~user read as a shell would. Raises InputError where there is no such home, it is no
+    path, or a name in it is longer than the file system has them."""
     if not str(text).strip() or "\0" in str(text):
         raise InputError(f"{str(text)!r} is no path: name a folder")
     try:
-        return Path(text).expanduser()
+        path = Path(text).expanduser()
     except RuntimeError:
         raise InputError(f"{text}: there is no such home folder here. Write the path in full") from None
+    try:
+        path.lstat()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise InputError(f"{str(text)[:40]}... is no path: it or a name in it is too long") from None
+    return path
 
 
 def whole_path(text: str | os.PathLike) -> Path:
