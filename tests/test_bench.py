@@ -106,6 +106,23 @@ def test_a_row_below_the_record_of_the_same_kind_of_machine_is_named(ratio, ther
     assert len(bench.fallen(now, before)) == missed and bench.fallen(now, None) == []
 
 
+def test_a_bench_that_fails_leaves_the_record(monkeypatch, tmp_path):
+    monkeypatch.setenv("ALEXNET_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("ALEXNET_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr("sys.argv", ["bench.py", "--record"])
+    found = {"what": "LRN", "threads": 1, "target": 2.0, "ratio": 3.0}
+    monkeypatch.setattr(bench, "PARTS", {"normalisation": lambda turns: [found]})
+    monkeypatch.setattr(bench, "shown", lambda row: row["what"])
+    monkeypatch.setattr(bench.memory, "keep_pages", lambda: None)
+    bench.main()
+    (record,) = (tmp_path / "results").rglob("*.json")
+    before = record.read_bytes()
+    found["ratio"] = 1.0
+    with pytest.raises(SystemExit, match=r"below target: LRN: 1\.00 for 2"):
+        bench.main()
+    assert record.read_bytes() == before and list((tmp_path / "runs").rglob("*.json"))
+
+
 def test_the_busy_process_computes_only_when_it_is_let():
     def spent(process: busy.BusyProcess) -> int:
         """Clock ticks of the processor that it has used."""
