@@ -15,6 +15,7 @@ import termios
 import threading
 import time
 import weakref
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,12 +41,23 @@ class Run:
 
     def __init__(self, sets, folder: Path, prepare=lambda: None, progress=False):
         self.words = folder.parent / f"said-{random.randrange(10**12)}"
-        self.process = multiprocessing.get_context("fork").Process(target=self._train, args=(sets, folder, prepare, progress))
+        fork = multiprocessing.get_context("fork")
+        self.heeds = fork.Event()  # signals to stop, from here on
+        self.process = fork.Process(target=self._train, args=(sets, folder, prepare, progress))
         self.process.start()
 
     def _train(self, sets, folder, prepare, progress):
         torch.set_num_threads(1)
         bar.set_lock(threading.RLock())  # tqdm's own is shared by all forks, and a killed one would hold it for ever
+        heeding = training.stop_requests
+
+        @contextmanager
+        def noted():
+            with heeding() as stop:
+                self.heeds.set()
+                yield stop
+
+        training.stop_requests = noted
         prepare()
         status = 0
         try:
@@ -98,6 +110,8 @@ def test_stopped_at_random_moments_a_run_ends_with_the_same_bits(undisturbed, se
         if turn == ended:  # a new run
             folder = tmp_path / f"run{turn}"
         run = Run(sets, folder)
+        if how != "SIGKILL":  # which may come before the training as well
+            assert run.heeds.wait(120)
         time.sleep(dice.uniform(0.1, 0.8) * seconds)
         os.kill(run.process.pid, getattr(signal, how))
         status = run.end()

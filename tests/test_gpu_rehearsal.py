@@ -144,12 +144,14 @@ def test_the_share_of_the_bound_is_what_the_roof_allows():
 def test_the_page_shows_what_a_card_has_shown_or_the_command(monkeypatch):
     start = {"experiment": "paper_start", "arm": "biases-1", "seed": 0, "environment": {"device": "NVIDIA H200"}}
     start |= {"metrics": {"loss_of_chance": 6.91, "last_loss": 6.5, "left_chance_by_step": 40}}
+    start |= {"data": {"train": {"images": 500}}, "first_losses": 300 * [6.9]}
     row = {"what": "LRN against torch's", "ratio": 7.5, "low": 7.25, "high": 8.0, "target": 1.0}
     made = {"experiment": "gpu", "arm": "speed-nvidia-h200", "rows": [row, {"what": "ten views", "how": "skipped"}]}
     made |= {"environment": {"device": "NVIDIA H200", "versions": {"torch": "2.14.1"}}}
     there = {"gpu": [], "paper_start": [start]}
     monkeypatch.setattr(records, "read_experiment", lambda name: there[name])
-    assert report.speed() == "" and report.markdown().startswith(report.NOT_YET) and "biases-1" in report.markdown()
+    assert report.speed() == "" and report.markdown().startswith(report.NOT_YET) and "biases of 1 |" in report.markdown()
+    assert "The first 300 steps of the paper's network on 500 images" in report.markdown()
     for other in ("checks-nvidia-h200", "speed-cpu"):  # no speed of a card
         there["gpu"] = [made | {"arm": other}]
         assert report.speed() == ""

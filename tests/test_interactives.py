@@ -1,5 +1,7 @@
 """The figures to explore: what they show is the library's and the records', by keyboard, on a phone, on paper, without scripts."""
 
+import cost_explorer
+import cost_model
 import numpy as np
 import pytest
 from browsing import AXE, Opened, needs_browser
@@ -15,7 +17,7 @@ from alexnet_lib.summary import layer_table
 pytestmark = needs_browser
 
 ARCHITECTURE, EVALUATION = "notebooks/05_architecture.html", "notebooks/11_qualitative_evaluation.html"
-RACE = "notebooks/01_relu.html"
+RACE, SCALING = "notebooks/01_relu.html", "notebooks/13_scaling.html"
 PAPER = ModelConfig.preset("paper")
 FACTS = """() => ({
     node: document.activeElement.dataset.node, pressed: document.activeElement.ariaPressed, name: document.activeElement.ariaLabel,
@@ -291,3 +293,48 @@ def test_without_records_the_race_names_the_command(monkeypatch, tmp_path):
     monkeypatch.setenv("ALEXNET_RESULTS", str(tmp_path))
     with pytest.raises(InputError, match=r"no record of relu_2012; .*alexnet_lib measure relu_2012 --record"):
         race.explorable()
+
+
+def test_a_choice_of_cards_and_batch_shows_the_cost_model_s_step(chromium, book):
+    """Bars and rows are those of cost_model.step; what cannot be is said, and leaves no bar."""
+    with Opened(chromium, book / SCALING) as page:
+        card, (count, batch) = page.tab.locator(".cost select"), page.tab.locator(".cost [type=range]").all()
+        words, ends = page.tab.locator(".cost .words"), page.tab.locator(".cost .end")
+        for name, n, size in (("H100", 8, 2048), ("GTX 580", 2, 128), ("T4", 1, 65536), ("A100", 1024, 128), ("H200", 256, 512)):
+            card.select_option(name)
+            count.fill(str(cost_explorer.COUNTS.index(n)))
+            batch.fill(str(cost_explorer.BATCHES.index(size)))
+            assert count.get_attribute("aria-valuetext") == f"{n:,}" and batch.get_attribute("aria-valuetext") == f"{size:,}"
+            assert words.inner_text().startswith(f"{n:,} {name}, a batch of {size:,} in all: ")
+            rows = [cells.split("\t") for cells in page.tab.locator(".cost tbody tr").all_inner_texts()]
+            seconds = {}
+            for (scheme, *shown), end in zip(rows, ends.all_inner_texts(), strict=True):
+                wide = [float(part.get_attribute("width")) for part in page.tab.locator(f".cost rect.{scheme}").all()]
+                if n > size or (scheme, n) == ("towers", 1):
+                    assert shown == ["–"] * 3 and not any(wide)
+                    assert end == ("more cards than images" if n > size else "needs pairs of cards")
+                    continue
+                one = cost_model.step(PAPER, cost_model.devices()[name], size, n, scheme)
+                seconds[scheme] = one.seconds
+                parts = [one.forward, one.backward, one.update, one.exchange, one.reduce - one.hidden]
+                np.testing.assert_allclose(wide / np.sum(wide), np.divide(parts, one.seconds), atol=0.01)
+                hours = 90 * 1.2e6 / size * one.seconds / 3600
+                np.testing.assert_allclose([float(cell.replace(",", "")) for cell in shown],
+                                           [1000 * one.seconds, size / one.seconds, hours], rtol=0.01)  # fmt: skip
+                assert end == f"{shown[0]} ms"
+            fastest = min(seconds, key=seconds.get) if seconds else ""
+            assert words.inner_text().endswith(f"{fastest} is fastest." if seconds else "more cards than images.")
+        assert not found_by_axe(page) and not page.complaints and not page.asked
+
+
+def test_the_cost_is_chosen_by_keyboard_fits_a_phone_and_stands_still_on_paper(chromium, book):
+    with Opened(chromium, book / SCALING, width=360, dark=True) as page:
+        tab_to(page, ".cost select")
+        page.tab.keyboard.press("Tab")
+        page.tab.keyboard.press("ArrowUp")
+        assert page.tab.locator(".cost output").first.inner_text() == "16"
+        assert page.tab.evaluate("document.documentElement.scrollWidth") <= 360
+        assert not found_by_axe(page)
+        page.tab.emulate_media(media="print")
+        assert page.tab.locator(".cost svg").is_visible() and not page.tab.locator(".cost [type=range]").first.is_visible()
+    assert cost_explorer.figures(0.0012345) == "0.00123" and cost_explorer.figures(12345) == "12,300"

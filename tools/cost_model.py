@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -98,7 +99,8 @@ def card_of(name: str) -> Machine | None:
     return next((machine for model, machine in devices().items() if model in name.replace("-", " ").split()), None)
 
 
-def operations(config: ModelConfig) -> list[Operation]:
+@cache
+def operations(config: ModelConfig) -> tuple[Operation, ...]:
     """All operations of a training step, in the order of the forward pass: each layer's forward, backward and update."""
     with torch.device("meta"):
         net = AlexNet(config)
@@ -109,7 +111,7 @@ def operations(config: ModelConfig) -> list[Operation]:
             inputs, data = data, module(data)
             layer = names.get(id(module), layer)
             work += _operations(layer, module, inputs.numel(), data.numel(), first=layer == next(iter(names.values())))
-    return work
+    return tuple(work)
 
 
 def _operations(layer: str, module: nn.Module, inputs: int, outputs: int, first: bool) -> Iterable[Operation]:
@@ -200,15 +202,26 @@ def step(config: ModelConfig, machine: Machine, batch: float, cards: int = 1, sc
         if each.kind == UPDATE and not (scheme == "mixed" and each.layer.startswith("fc")):
             reduced += FLOAT * here.fixed / UPDATE_PASSES
     if scheme == "towers":
-        crossing = bytes_per_pass(config, 1, machine.item)
+        crossing = _crossing(config, machine.item)
         exchange = 2 * (images * sum(crossing.values()) / 2 / machine.link + len(crossing) * machine.latency)
     elif scheme == "mixed":
-        below = [math.prod(row.passes_on) for row in layer_table(config)]
-        widths = [below[i - 1] for i, row in enumerate(layer_table(config)) if row.name.startswith("fc")] + below[-1:]
-        exchange = sum(all_reduce(machine, cards, machine.item * batch * width) for width in widths)
+        exchange = sum(all_reduce(machine, cards, machine.item * batch * width) for width in _widths(config))
     reduce = all_reduce(machine, replicas, reduced, apart=scheme == "towers")
     hidden = min(reduce, work["backward"]) if overlap else 0.0
     return Step(**work, exchange=exchange, reduce=reduce, hidden=hidden)
+
+
+@cache
+def _crossing(config: ModelConfig, item: int) -> dict[str, int]:
+    return bytes_per_pass(config, 1, item)
+
+
+@cache
+def _widths(config: ModelConfig) -> tuple[int, ...]:
+    """Numbers an image that the fully connected layers read, and the last one gives."""
+    table = layer_table(config)
+    below = [math.prod(row.passes_on) for row in table]
+    return (*(below[i - 1] for i, row in enumerate(table) if row.name.startswith("fc")), below[-1])
 
 
 def all_reduce(machine: Machine, cards: int, size: float, apart: bool = False) -> float:

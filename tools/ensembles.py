@@ -1,6 +1,6 @@
 """Averages the kept networks of an experiment by two, three, five and ten (section 6), and recomputes each one's own figures.
 
-python tools/ensembles.py --data cifar10 [--record]
+python tools/ensembles.py --data folder:CIFAR10-JPEG [--record]
 
 Every network of results/ensemble/ is evaluated once, by ten views. Where its error is not that of its record, the command says
 so and fails: network or data are not those of the record. The groups are disjoint, in the order of the seeds, so that the

@@ -47,7 +47,7 @@ class Card:
     def _row(self, claim: Claim, verdict: Verdict) -> str:
         say = self.say
         lines = details(claim, verdict, say)
-        if claim.id in self.holds:
+        if claim.id in self.holds and verdict.word in (verdicts.REPRODUCED, verdicts.SAME_DIRECTION, verdicts.CONTRADICTED):
             lines.append(
                 say("holds after Holm's correction" if self.holds[claim.id] else "does not hold after Holm's correction")
             )
@@ -87,7 +87,9 @@ class Card:
 
 def where(claim: Claim, say: Language = ENGLISH) -> str:
     """The section of the paper that a claim comes from, in words."""
-    return say("Section {section}", section=claim.section) if claim.section[0].isdigit() else say(claim.section.capitalize())
+    if not claim.section[0].isdigit():
+        return say(claim.section.capitalize())
+    return say("Sections {section}" if "," in claim.section else "Section {section}", section=claim.section)
 
 
 def says(claim: Claim, say: Language = ENGLISH) -> str:

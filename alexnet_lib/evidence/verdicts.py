@@ -268,7 +268,7 @@ def _source(used: Sequence[dict]) -> str:
     """Data set, hardware and time of the records that a verdict rests on; no time where nothing was trained for them."""
     data = sorted({part["name"] for r in used for part in r["data"].values()}) if all("data" in r for r in used) else []
     places = sorted({r["environment"]["device"] for r in used if "environment" in r})
-    said = [*data, *places]
+    said: list[str] = [*data, *(Said("{device}", device=place) for place in places)]  # no word of any language
     if times := [r["training_seconds"] for r in used if "training_seconds" in r]:
         minutes = sum(times) / 60
         time = Said("{hours:.1f} h", hours=minutes / 60) if minutes >= 60 else Said("{minutes:.0f} min", minutes=minutes)

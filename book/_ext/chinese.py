@@ -38,13 +38,13 @@ def anchors() -> dict[str, str]:
 
 
 class ChineseGlossary(SphinxDirective):
-    """Every term, by the sound of its Chinese name: the common characters stand in that order in GBK."""
+    """Every term, by the sound of its Chinese name: the common characters stand in that order in GBK, which has 重 as zhòng."""
 
     def run(self) -> list:
         for name in ("glossary.md", "glossary_zh.yml"):
             self.env.note_dependency(str(BOOK / name))
         entries, said = nodes.definition_list(classes=["glossary"]), definitions()
-        for term, (its, _) in sorted(glossary().items(), key=lambda entry: entry[1][0].encode("gbk")):
+        for term, (its, _) in sorted(glossary().items(), key=lambda entry: entry[1][0].replace("重叠", "崇叠").encode("gbk")):
             anchor = anchors()[its]
             chinese = nodes.term("", its, addnodes.index(entries=[("single", its, anchor, "main", None)]), ids=[anchor])
             english = nodes.term("", "", *self.parse_inline(f"{{term}}`{term}`")[0], classes=["language-en"])

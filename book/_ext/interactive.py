@@ -1,7 +1,11 @@
-"""The directives {network} PRESET, {kernels} EXPERIMENT/ARM-seedN and {race}: figures to explore, made as the book is built.
+"""The directives {network} PRESET, {kernels} EXPERIMENT/ARM-seedN, {race} and {cost}: figures to explore, made as the book is
+built.
 
 Their content is the caption, and :name: the label to refer to them by.
 """
+
+import sys
+from pathlib import Path
 
 from docutils import nodes
 from docutils.parsers.rst import directives
@@ -9,6 +13,9 @@ from sphinx.util.docutils import SphinxDirective
 
 from alexnet_lib import ModelConfig
 from alexnet_lib.book import explore, kernel_browser, race
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
+import cost_explorer
 
 
 class Interactive(SphinxDirective):
@@ -52,6 +59,14 @@ class Race(Interactive):
         return race.explorable()
 
 
+class Cost(Interactive):
+    required_arguments = 0
+    script = "cost.js"
+
+    def html(self) -> str:
+        return cost_explorer.explorable()
+
+
 def add_scripts(app, page, template, context, doctree) -> None:
     """A page loads the scripts of its own figures only; the book as one page, which is printed, needs none."""
     for name in sorted({each["script"] for each in doctree.findall(nodes.figure) if "script" in each} if doctree else ()):
@@ -62,5 +77,6 @@ def setup(app) -> dict:
     app.add_directive("network", Network)
     app.add_directive("kernels", Kernels)
     app.add_directive("race", Race)
+    app.add_directive("cost", Cost)
     app.connect("html-page-context", add_scripts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -138,8 +138,11 @@ def picture(judged: dict, say: Language = ENGLISH) -> str:
     axis = "effect, in units of the paper's"
     svg = svg.replace(escape(axis, quote=False), say(axis))
     note = say(
-        "Bars are 95 % intervals; pale ones are not complete yet. The line at 1 is the paper's effect, the band half to twice it."
+        "The claims that have an effect to compare with, by verdict. Bars are 95 % intervals. The line at 1 is the paper's effect, "
+        "or that of the authors' log where the paper has none; the band is half to twice it."
     )
+    if any(verdict.seeds < verdict.planned for _, verdict in measured):
+        note += say(" Pale bars are not complete yet.")
     return f'<figure role="img" aria-label="{escape(words)}">{svg}<figcaption>{note}</figcaption></figure>'
 
 

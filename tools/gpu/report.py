@@ -2,6 +2,12 @@
 
 from alexnet_lib.evidence import records
 
+ARMS = {  # of gpu/start.py
+    "biases-1": "biases of 1",
+    "biases-0.1": "biases of 0.1",
+    "biases-0": "biases of 0",
+    "source-0.03": "biases of 1; conv3 to conv5 with a deviation of 0.03, as in the source",
+}
 NOT_YET = "No card's speed is on record. Measured by: `make gpu`."
 
 
@@ -34,5 +40,9 @@ def _starts(found: list[dict]) -> str:
     for r in found:
         m = r["metrics"]
         left = m.get("left_chance_by_step", "not in these steps")
-        lines.append(f"| {r['arm']} | {r['seed']} | {m['loss_of_chance']:.2f} | {left} | {m['last_loss']:.2f} |")
-    return "\n".join(["The first steps of the paper's network:", "", *lines])
+        lines.append(
+            f"| {ARMS.get(r['arm'], r['arm'])} | {r['seed']} | {m['loss_of_chance']:.2f} | {left} | {m['last_loss']:.2f} |"
+        )
+    images, steps = found[0]["data"]["train"]["images"], len(found[0]["first_losses"])
+    head = f"The first {steps:,} steps of the paper's network on {images:,} images of ImageNet; guessing knows which classes they have:"
+    return "\n".join([head, "", *lines])
