@@ -89,8 +89,8 @@ chapters: setup  ## execute again the chapters whose records have changed
 live: setup  ## train the network that runs in the page book/live.md, write its weights and its record
 	@$(PY) tools/live.py
 
-stress: setup  ## the long form of the tests of faults, hours of it, and a table of what survived: RECORD=1
-	$(PY) tools/stress.py $(if $(RECORD),--record)
+stress: setup  ## the long form of the tests of faults, hours of it, and a table of what survived: RECORD=1, JOBS=
+	$(PY) tools/stress.py $(if $(RECORD),--record) $(if $(JOBS),--jobs $(JOBS))
 
 bench: setup  ## measure what was made for speed, as ratios in one run; RECORD=1 for results/
 	$(PY) tools/bench.py $(if $(RECORD),--record)

@@ -45,7 +45,9 @@ class LocalResponseNorm(nn.Module):
 
     Args:
         size: n, odd; 5 in the paper.
-        alpha, beta, k: 1e-4, 0.75 and 2 in the paper.
+        alpha: 1e-4 in the paper.
+        beta: 0.75 in the paper.
+        k: 2 in the paper.
         average: divide alpha by n, as the authors' source, Caffe and torch do; the paper's formula does not.
         groups: blocks of C / groups maps that do not see each other. With 2 the window ends at the tower's edge.
 

@@ -38,10 +38,11 @@ def tiny_training(**overrides) -> TrainConfig:
     return TrainConfig.preset("quick", **({"epochs": 2, "batch_size": 20, "limit": 100, "holdout": 50} | overrides))
 
 
-def tries(few: int, many: int, name: str = "tries"):
-    """A test's few tries; under `pytest -m stress` many, or $ALEXNET_STRESS times as many. See the fixture `counted`."""
-    many = max(few, round(many * float(os.environ.get("ALEXNET_STRESS") or 1)))
-    return pytest.mark.parametrize(name, [few, pytest.param(many, marks=pytest.mark.stress, id="long")])
+def tries(few: int | None, many: int, name: str = "tries"):
+    """A test's few tries, None where the suite leaves it out; under `pytest -m stress` many, or $ALEXNET_STRESS times as many. See the fixture `counted`."""
+    many = max(few or 1, round(many * float(os.environ.get("ALEXNET_STRESS") or 1)))
+    long = pytest.param(many, marks=pytest.mark.stress, id="long")
+    return pytest.mark.parametrize(name, [long] if few is None else [few, long])
 
 
 def settings(**fields) -> list[str]:

@@ -86,6 +86,15 @@ def test_mathematics_is_drawn_with_the_book_s_own_fonts(chromium, book):
         assert "loaded" in states and "error" not in states
 
 
+def test_no_line_begins_with_the_full_stop_after_a_formula(chromium, book):
+    with Opened(chromium, book / "notebooks" / "04_overlapping_pooling.html") as page:
+        loose = page.tab.evaluate(
+            "[...document.querySelectorAll('span.math')].filter(f => /^[.,;:)]/.test(f.nextSibling?.data ?? '') && "
+            "getComputedStyle(f.parentElement).whiteSpace != 'nowrap').length"
+        )
+        assert loose == 0 and page.tab.locator(".unbroken").count() > 10
+
+
 def test_both_themes_follow_the_reader_s_system(chromium, book):
     for dark in (False, True):
         with Opened(chromium, book / "book" / "intro.html", dark=dark) as page:
@@ -124,6 +133,27 @@ def test_a_slider_says_its_value(chromium, book, tmp_path):
         assert page.tab.locator("img:visible").get_attribute("alt") == "a line; gain = 5"
         page.tab.evaluate(AXE)
         assert not page.tab.evaluate(RUN_AXE, True)["violations"]
+
+
+def test_on_paper_a_slider_is_several_pictures_and_a_handout_has_no_solutions(chromium, book):
+    chapter = book / "notebooks" / "04_overlapping_pooling.html"
+    with Opened(chromium, chapter, width=700) as page:
+        frames = page.tab.locator(".slider-frames")
+        sliders = page.tab.locator(".slider").count()
+        assert frames.count() == sliders > 1 and not frames.first.is_visible()
+        page.tab.emulate_media(media="print")
+        for number in range(sliders):
+            knob = page.tab.locator(".slider").nth(number)
+            assert frames.nth(number).is_visible() and not knob.is_visible()
+            pictures = knob.locator("img").evaluate_all("all => all.map(picture => picture.alt)")
+            shown = frames.nth(number).locator("figure")
+            alts = shown.locator("img").evaluate_all("all => all.map(picture => picture.alt)")
+            assert 2 <= len(alts) <= 4 and alts[0] == pictures[0] and alts[-1] == pictures[-1]
+            assert shown.locator("figcaption").all_inner_texts() == [alt.split("; ")[-1] for alt in alts]
+        assert page.tab.locator("div.solution").first.is_visible()
+        assert page.tab.locator(".bd-article h1, #jb-print-docs-body h1").first.inner_text().startswith("4. ")
+        page.tab.goto(chapter.as_uri() + "?handout")
+        assert page.tab.locator("div.exercise").first.is_visible() and not page.tab.locator("div.solution").first.is_visible()
 
 
 def test_search_from_disk_finds_pages_and_says_what_it_can_do(chromium, book):

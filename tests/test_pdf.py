@@ -64,7 +64,8 @@ def test_the_book_on_one_page_knows_the_nodes_of_every_extension():
 ON_PAPER = """<!doctype html><html lang=en><title>t</title><style>.bd-main table, .admonition { break-inside: avoid }</style>
 <link rel=stylesheet href=book.css><link rel=stylesheet href=live.css><link rel=stylesheet href=print.css>
 <main class=bd-main><article class=bd-article><details class=hide><summary>s</summary><p id=folded>folded</p></details>
-<table class=table><tbody><tr><td>row</td></tr></tbody></table><div class="admonition solution">s</div><div class=sd-col>card</div>
+<table class="table long"><tbody>{rows}</tbody></table><table class="table short"><tbody><tr><td>row</td></tr></tbody></table>
+<table class=claims><tbody><tr><td>a claim</td></tr></tbody></table><div class="admonition solution">s</div><div class=sd-col>card</div>
 <p class=ledger-controls><label>Words <input></label></p>
 <div class="live live-top"><div><p class=live-control>choose</p></div><div id=shown>shown</div></div>
 <div class=cell_output><img src=tall.png></div></article></main>"""
@@ -75,7 +76,7 @@ def test_on_paper_folds_are_open_long_blocks_break_and_tall_plots_can_be_read(tm
     for sheet in ("book.css", "live.css", "print.css"):
         (tmp_path / sheet).write_text((ROOT / "book" / "_static" / sheet).read_text())
     Image.new("RGB", (861, 1291)).save(tmp_path / "tall.png")  # the largest plot of the book: ten claims, letters of 14 pixels
-    (tmp_path / "page.html").write_text(ON_PAPER)
+    (tmp_path / "page.html").write_text(ON_PAPER.replace("{rows}", 16 * "<tr><td>row</td></tr>"))
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=pdf.browser(), args=["--no-sandbox"])
         tab = chromium.new_page(viewport={"width": 673, "height": 900})  # what the margins leave of A4
@@ -84,8 +85,8 @@ def test_on_paper_folds_are_open_long_blocks_break_and_tall_plots_can_be_read(tm
         tab.goto((tmp_path / "page.html").as_uri())
         assert tab.evaluate("document.querySelector('#folded').checkVisibility()")
         kept = "all => all.map(e => getComputedStyle(e).breakInside)"
-        assert set(tab.locator("table, .solution").evaluate_all(kept)) == {"auto"}
-        assert tab.locator(".sd-col").evaluate_all(kept) == ["avoid"]
+        assert set(tab.locator(".long, .claims, .solution").evaluate_all(kept)) == {"auto"}
+        assert set(tab.locator(".short, .claims tr, .sd-col").evaluate_all(kept)) == {"avoid"}
         assert not tab.locator(".ledger-controls label").is_visible()
         assert tab.locator("#shown").bounding_box()["x"] < 50
         size = tab.locator("img").bounding_box()

@@ -60,6 +60,19 @@ def ended(monkeypatch, status: int, listed: str = "", report: str = "") -> None:
     monkeypatch.setattr(stress.subprocess, "run", pytest_ended)
 
 
+def test_several_at_a_time_make_one_record(tmp_path, monkeypatch):
+    ended(monkeypatch, 0, report=CASE)
+    monkeypatch.setenv("ALEXNET_RUNS", str(tmp_path))
+    monkeypatch.setattr(stress, "chosen", lambda tests, words: ["a::first", "b::second", "c::third"])
+    monkeypatch.setattr(stress.records, "environment", lambda: {"commit": "0123456789"})
+    monkeypatch.setattr(sys, "argv", ["stress.py", "--jobs", "2"])
+    assert stress.main() == 0
+    assert json.loads((tmp_path / "stress" / "cpu-seed0.json").read_text())["metrics"] == {"tried": 9, "survived": 9}
+    monkeypatch.setattr(sys, "argv", ["stress.py", "--jobs", "0"])
+    with pytest.raises(SystemExit):
+        stress.main()
+
+
 def test_a_word_that_names_a_file_may_choose_tests_too(monkeypatch):
     """-k tools is no file, though there is one of that name."""
     seen = []

@@ -137,8 +137,7 @@ def test_packing_killed_at_a_random_moment_goes_on(tmp_path, tries, counted, mon
     counted("SIGKILL at random moments of packing, again and again", "goes on; the same files to the last bit", tries, same)
 
 
-@pytest.mark.stress
-@tries(1, 20)
+@tries(None, 20)
 def test_experiments_killed_or_stopped_at_a_random_moment_go_on(tmp_path, tries, counted):
     whole = {"preset": "quick", "model": TINY, "train": SHORT, "seeds": [1, 2], "arms": {"a": {}, "b": {"train": {"lr": 0.02}}}}
     (tmp_path / "plans.json").write_text(json.dumps({"tiny": whole}))
@@ -170,8 +169,7 @@ def test_experiments_killed_or_stopped_at_a_random_moment_go_on(tmp_path, tries,
     counted(fault, "started again, it records what was left; the same records", tries, same)
 
 
-@pytest.mark.stress
-@tries(1, 20)
+@tries(None, 20)
 def test_papermill_stopped_at_a_random_moment_goes_on(tmp_path, tries, counted):
     """As `make reproduce` runs the last notebook: the kernel ends with papermill, and the next one goes on from its checkpoint."""
 

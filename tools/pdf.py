@@ -18,7 +18,6 @@ from playwright.sync_api import sync_playwright
 from alexnet_lib.system.files import whole
 
 SEARCH = "searchindex.js"  # of a book on one page there is none
-FOOTER = '<div style="font-size: 7pt; width: 100%; text-align: center"><span class="pageNumber"></span></div>'
 # One page after another: every picture loaded, every fold open, mathematics drawn.
 READY = """async () => {
     for (const each of document.querySelectorAll("details")) each.open = true;
@@ -71,8 +70,7 @@ def main() -> int:
             print(f"error: the page lacks {len(absent)} of its files, such as {absent[0]}", file=sys.stderr)
             return 1
         tab.evaluate(READY)
-        pdf = tab.pdf(prefer_css_page_size=True, print_background=True, outline=True, tagged=True, display_header_footer=True,
-                      header_template="<span></span>", footer_template=FOOTER)  # fmt: skip
+        pdf = tab.pdf(prefer_css_page_size=True, print_background=True, outline=True, tagged=True)
         chromium.close()
     with whole(to) as partial:
         partial.write_bytes(dated(pdf, int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())))

@@ -1,6 +1,6 @@
 """make stress: the long form of the tests of faults, and the table of what was tried and what survived.
 
-python tools/stress.py [--record] [-k WORDS] [TEST ...]. ALEXNET_STRESS scales the number of tries, 1 by default. What else
+python tools/stress.py [--record] [--jobs N] [-k WORDS] [TEST ...]. ALEXNET_STRESS scales the number of tries, 1 by default. What else
 pytest is to be told stands in $PYTEST_ADDOPTS. It takes hours; stopped, it goes on with the tests that were not through, as long
 as the commit is the same. Without --record the table is only printed and kept in runs/stress/; with it results/stress/ has it,
 and the page "What it survives" shows it. The command fails where anything was lost, or a test did not come to its count.
@@ -12,6 +12,8 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -28,9 +30,12 @@ PYTEST = [sys.executable, "-m", "pytest", "-m", "stress"]
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--record", action="store_true", help="write the table to results/stress/")
+    parser.add_argument("--jobs", type=int, default=1, help="so many tests at a time, 1 by default")
     parser.add_argument("-k", metavar="WORDS", default="", help="those tests alone that pytest's -k chooses")
     parser.add_argument("tests", nargs="*", metavar="TEST", help="files, or tests by pytest's names; all by default")
     asked = parser.parse_args()
+    if asked.jobs < 1:
+        parser.error("--jobs is at least 1")
     if asked.record and (asked.tests or asked.k):
         parser.error("--record is of all tests: leave out TEST and -k")
     environment = records.environment()
@@ -39,9 +44,9 @@ def main() -> int:
     rows, status = [], 0
     try:
         names = chosen(asked.tests, asked.k)
-        for name in names:
-            found, failed = tried(name, through)
-            rows, status = rows + found, status or failed
+        with ThreadPoolExecutor(asked.jobs) as pool:  # what it runs are processes
+            for found, failed in pool.map(partial(tried, through=through), names):
+                rows, status = rows + found, status or failed
     except KeyboardInterrupt:
         print(STOPPED, file=sys.stderr)
         return 130

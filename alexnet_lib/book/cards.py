@@ -57,7 +57,7 @@ class Card:
             f"{escape(claim.claim)}<br><small>{self._origin(claim)}</small>",
             escape(claim.paper) + log,
             f"<strong>{say(verdict.word)}</strong><br>{'<br>'.join(map(escape, lines))}"
-            f"<details>{fold}<br><code>{escape(claim.command)}</code></details>",
+            f"<details>{fold}<br><code>{_words(claim.command)}</code></details>",
         )
         marked = zip(self.head, cells, strict=True)
         return (
@@ -83,6 +83,11 @@ class Card:
         return "\n".join(
             [*lines, *details(claim, verdict), f"Rule: {claims.rule_in_words(claim)}", f"Measured by: {claim.command}"]
         )
+
+
+def _words(command: str) -> str:
+    """HTML of a command that breaks between its words alone, as code in running text does."""
+    return " ".join(f'<span class="pre">{escape(word)}</span>' for word in command.split())
 
 
 def where(claim: Claim, say: Language = ENGLISH) -> str:

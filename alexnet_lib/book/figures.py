@@ -58,16 +58,17 @@ def use_style() -> None:
     plt.style.use(STYLE)
 
 
-def curve_figure(curve: Sequence[dict]) -> Figure:
-    """Loss and error over the epochs of a run, as fit() returns them."""
+def curve_figure(curve: Sequence[dict], training: str = "training (dropout and crops on)") -> Figure:
+    """Loss and error over the epochs of a run, as fit() returns them; `training` names what was measured while it trained."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.5, 3))
     for axes, key, label in ((left, "loss", "loss (nats)"), (right, "error", "top-1 error (%)")):
         for colour, part, marker in ((COLOURS[0], "train", "o"), (COLOURS[1], "valid", "s")):
             shown = [(e["epoch"], e[f"{part}_{key}"]) for e in curve if f"{part}_{key}" in e]
             if shown:
-                name = "training (dropout and crops on)" if part == "train" else "held-out images"
+                name = training if part == "train" else "held-out images"
                 axes.plot(*zip(*shown, strict=True), color=colour, marker=marker, markersize=3, label=name)
         axes.set(xlabel="epoch", ylabel=label, ylim=(0, None))
+        axes.xaxis.get_major_locator().set_params(integer=True)
     left.legend()
     return done(figure)
 

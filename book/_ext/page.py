@@ -26,8 +26,15 @@ def drop_roles(app, page, template, context, doctree) -> None:
         context["body"] = re.sub(r' role="(list|doc-biblioentry)"', "", context["body"])
 
 
+def number_title(app, page, template, context, doctree) -> None:
+    """Puts a chapter's number before the title that is printed, which the theme takes from elsewhere than the page's own."""
+    if (number := app.env.toc_secnumbers.get(page, {}).get("")) and "pagetitle" in context:
+        context["pagetitle"] = f"{'.'.join(map(str, number))}. {context['pagetitle']}"
+
+
 def setup(app) -> dict:
     app.connect("config-inited", leave_out)
     app.connect("builder-inited", one_page_as_many)
     app.connect("html-page-context", drop_roles)
+    app.connect("html-page-context", number_title, priority=900)  # after the theme, which sets it
     return {"parallel_read_safe": True, "parallel_write_safe": True}

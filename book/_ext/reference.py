@@ -111,12 +111,18 @@ def plain(app, what, name, thing, options, lines: list[str]) -> None:
         parts = CODE.split(line)
         parts[::2] = [re.sub(r"([*|]|_\b)", r"\\\1", part) for part in parts[::2]]
         lines[number] = "".join(parts)
-    if what == "property" and lines:  # a first line with a colon would be taken for a type and what is said of it
+    # What stands before the first colon of a property, or of what is returned, would be taken for its type.
+    if what == "property" and lines:
         lines[0] = lines[0].replace(":", NO_TYPE)
+    for number, line in enumerate(lines):
+        if "Returns:" in map(str.strip, lines[max(number - 1, 0) : number]):
+            lines[number] = line.replace(":", NO_TYPE)
+    if lines and lines[0].startswith("Alias for field number"):  # which Python says of what has a comment in the source
+        lines.clear()
 
 
 def name_users(app, what, name, thing, options, lines: list[str]) -> None:
-    """Adds to an entry the chapters that use it, and gives a property the colon back that `plain` hid."""
+    """Adds to an entry the chapters that use it, and gives the colons back that `plain` hid."""
     lines[:] = [line.replace(NO_TYPE, ":") for line in lines]
     if chapters := users(name):
         links = ", ".join(f":doc:`{int(page[:2])} </notebooks/{page}>`" for page in chapters)

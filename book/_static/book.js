@@ -1,5 +1,33 @@
 // What the pages do beyond the theme: pictures that enlarge, tables that a keyboard can scroll, a search that works from disk.
 
+// A comma or a full stop stays on the line of the formula before it.
+function keepTogether(formula) {
+  const text = formula.nextSibling, mark = text?.nodeType == Node.TEXT_NODE && text.data.match(/^[.,;:!?)\u3001\u3002\uff0c\uff1b\uff1a\uff09]+/);
+  if (!mark) return;
+  text.splitText(mark[0].length);
+  const whole = Object.assign(document.createElement("span"), { className: "unbroken" });
+  formula.before(whole);
+  whole.append(formula, text);
+}
+
+// Paper has no knob: there the first, the shown, a middle and the last picture of a slider stand, each with its value.
+function layOut(slider) {
+  const pictures = [...slider.querySelectorAll("img")], last = pictures.length - 1;
+  const shown = pictures.findIndex((picture) => picture.style.display != "none");
+  const places = [...new Set([0, shown, Math.round((shown + last) / 2), last])].sort((a, b) => a - b);
+  const frames = Object.assign(document.createElement("div"), { className: "slider-frames" });
+  for (const place of places) {
+    const frame = frames.appendChild(document.createElement("figure")), picture = frame.appendChild(pictures[place].cloneNode());
+    picture.removeAttribute("style");
+    frame.append(Object.assign(document.createElement("figcaption"), { textContent: picture.alt.split("; ").pop() }));
+    picture.decode().then(() => {
+      frames.classList.toggle("wide", picture.naturalWidth > 700);
+      frames.classList.toggle("tall", picture.naturalHeight > picture.naturalWidth);
+    }, () => {});
+  }
+  slider.after(frames);
+}
+
 // A picture becomes a button that opens it as large as it is, in a dialog that scrolls; Escape or a tap closes it.
 function enlarge(pictures) {
   const dialog = document.querySelector("dialog.enlarged") || document.body.appendChild(document.createElement("dialog"));
@@ -42,7 +70,13 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const picture of alone) {
     if (!picture.closest("a, button, .slider, .interactive")) enlarge([picture]);
   }
-  for (const slider of article.querySelectorAll(".slider")) enlarge(slider.querySelectorAll("img"));
+  for (const slider of article.querySelectorAll(".slider")) {
+    layOut(slider);
+    enlarge(slider.querySelectorAll("img"));
+  }
+  for (const formula of article.querySelectorAll("span.math")) keepTogether(formula);
+  // CHAPTER.html?handout is printed without the solutions.
+  document.documentElement.classList.toggle("handout", new URLSearchParams(location.search).has("handout"));
 
   // A table of words, wider than a narrow screen: each row becomes a card, whose lines name their columns (book.css).
   const tables = [...article.querySelectorAll("table.table")].filter((table) =>
