@@ -431,6 +431,16 @@ def test_cards_have_three_columns_and_a_fold():
         cards.Card(["ten-view"])
 
 
+def test_a_card_keeps_options_whole_and_says_what_holds_where_a_verdict_rests_on_it():
+    judged = {name: verdicts.Verdict(word, "+1.0", seeds=3, planned=3, runs=(3, 3)) for name, word in
+              (("lrn", UNDECIDED), ("overlap", SAME_DIRECTION))}  # fmt: skip
+    undecided, tested = (cards.Card([name], judged, {name: False})._repr_html_() for name in judged)
+    assert "Holm" not in undecided and "does not hold after Holm" in tested
+    assert '<span class="pre">--arm</span> <span class="pre">no_lrn</span>' in undecided
+    places = {claim.section: cards.where(claim) for claim in LEDGER.values()}
+    assert places["1"] == "Section 1" and places["1, 3.5"] == "Sections 1, 3.5"
+
+
 def test_a_sentence_without_a_figure_says_why_there_is_none():
     verdict = verdicts.Verdict(UNDECIDED, reason="neither side gets there", seeds=4, planned=4, runs=(4, 4), source="one card")
     assert cards.sentence(LEDGER["wider-weights"], verdict).endswith("Here: neither side gets there; 4 seeds, one card.")
