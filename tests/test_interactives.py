@@ -308,7 +308,7 @@ def test_a_choice_of_cards_and_batch_shows_the_cost_model_s_step(chromium, book)
             assert words.inner_text().startswith(f"{n:,} {name}, a batch of {size:,} in all: ")
             rows = [cells.split("\t") for cells in page.tab.locator(".cost tbody tr").all_inner_texts()]
             seconds = {}
-            for (scheme, *shown), end in zip(rows, ends.all_inner_texts(), strict=True):
+            for (scheme, *shown), end in zip(rows, ends.all_text_contents(), strict=True):
                 wide = [float(part.get_attribute("width")) for part in page.tab.locator(f".cost rect.{scheme}").all()]
                 if n > size or (scheme, n) == ("towers", 1):
                     assert shown == ["–"] * 3 and not any(wide)
