@@ -73,7 +73,7 @@ def test_every_command_knows_every_preset(capsys, tmp_path, name):
         (["pack", "", "out"], "'' is no path", 1),
         (["pack", "a\0b", "out"], r"'a\x00b' is no path", 1),
         (["pack", 300 * "a", "out"], "aaa... is no path: it or a name in it is too long", 1),
-        (["pack", "photos10", "out/" + 300 * "a"], "is too long", 1),
+        (["pack", "photos10", 300 * "a"], "is too long", 1),
         (["pack", "photos10", ""], "'' is no path: name a folder", 1),
         (["train", "--run-dir", ""], "'' is no path: name a folder", 1),
         (["train", "--data", ""], "--data is empty: name a source", 1),

@@ -75,6 +75,9 @@ document.addEventListener("DOMContentLoaded", () => {
     enlarge(slider.querySelectorAll("img"));
   }
   for (const formula of article.querySelectorAll("span.math")) keepTogether(formula);
+  for (const printed of article.querySelectorAll(".output.stream")) {
+    printed.classList.toggle("short", printed.textContent.split("\n").length < 25); // stays whole on paper (print.css)
+  }
   // CHAPTER.html?handout is printed without the solutions.
   document.documentElement.classList.toggle("handout", new URLSearchParams(location.search).has("handout"));
 
