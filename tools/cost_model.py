@@ -23,6 +23,7 @@ from alexnet_lib.layers import TowerLinear
 from alexnet_lib.summary import layer_table
 
 DEVICES = Path(__file__).with_name("devices.json")
+IMAGES = 90 * 1.2e6  # of a whole training: 90 passes over 1.2 million, as in section 5
 FLOAT = 4  # bytes of a number in float32: parameters and velocity are kept in it, whatever else is used
 UPDATE_PASSES = 11  # tensors that PaperSGD reads or writes: v *= m; v += w; v += g; w += v
 NORM_FLOP = {"forward": 11, "backward": 19}  # an element, by the formula, with denominators worked out twice
@@ -267,11 +268,11 @@ def training(
     batch: float = 128,
     cards: int = 1,
     scheme: str = "data",
-    images: float = 90 * 1.2e6,
+    images: float = IMAGES,
     critical: float | None = None,
     overlap: bool = True,
 ) -> Training:
-    """90 passes over 1.2 million images, as in section 5, or so many images."""
+    """A training on so many images, by default the paper's."""
     one = step(config, machine, batch, cards, scheme, overlap)
     hours = images * passes(batch, critical) / batch * one.seconds / 3600
     return Training(hours, None if machine.price is None else hours * cards * machine.price, batch / one.seconds, one)

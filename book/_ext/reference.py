@@ -9,6 +9,7 @@ import json
 import pkgutil
 import re
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 from docutils import nodes
@@ -114,8 +115,8 @@ def plain(app, what, name, thing, options, lines: list[str]) -> None:
     # What stands before the first colon of a property, or of what is returned, would be taken for its type.
     if what == "property" and lines:
         lines[0] = lines[0].replace(":", NO_TYPE)
-    for number, line in enumerate(lines):
-        if "Returns:" in map(str.strip, lines[max(number - 1, 0) : number]):
+    for number, (above, line) in enumerate(pairwise(lines), 1):
+        if above.strip() == "Returns:":
             lines[number] = line.replace(":", NO_TYPE)
     if lines and lines[0].startswith("Alias for field number"):  # which Python says of what has a comment in the source
         lines.clear()

@@ -20,11 +20,11 @@ function layOut(slider) {
     const frame = frames.appendChild(document.createElement("figure")), picture = frame.appendChild(pictures[place].cloneNode());
     picture.removeAttribute("style");
     frame.append(Object.assign(document.createElement("figcaption"), { textContent: picture.alt.split("; ").pop() }));
-    picture.decode().then(() => {
-      frames.classList.toggle("wide", picture.naturalWidth > 700);
-      frames.classList.toggle("tall", picture.naturalHeight > picture.naturalWidth);
-    }, () => {});
   }
+  pictures[shown].decode().then(() => { // all of them have one size
+    frames.classList.toggle("wide", pictures[shown].naturalWidth > 700);
+    frames.classList.toggle("tall", pictures[shown].naturalHeight > pictures[shown].naturalWidth);
+  }, () => {});
   slider.after(frames);
 }
 
